@@ -1,0 +1,1 @@
+# The program is listed once its sources are there.

@@ -1,0 +1,6 @@
+noinst_LIBRARIES += libcluster.a
+libcluster_a_SOURCES = \
+	proxy/cluster/cluster.h \
+	proxy/cluster/gtid.h \
+	proxy/cluster/snapshot.h \
+	proxy/settings.h

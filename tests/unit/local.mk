@@ -1,0 +1,11 @@
+# A suite is one file test_NAME.c here, defining suite_NAME(), and one line in tests/unit/suites.h.
+if CUNIT
+check_PROGRAMS += tests/unit/unit
+TESTS += tests/unit/unit
+endif
+tests_unit_unit_SOURCES = \
+	tests/unit/main.c \
+	tests/unit/suites.h
+tests_unit_unit_CPPFLAGS = $(AM_CPPFLAGS) -DTESTS_DIR='"$(abs_top_srcdir)/tests"'
+tests_unit_unit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+tests_unit_unit_LDADD = $(TANDEM_ARCHIVES) $(TANDEM_LIBS) $(CUNIT_LIBS)

@@ -1,0 +1,4 @@
+/*
+ * Every unit suite, once. SUITE(name) stands for `void suite_name(void)` in test_name.c, which adds its CUnit suite.
+ */
+#define SUITES(SUITE)
