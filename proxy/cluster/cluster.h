@@ -1,0 +1,40 @@
+/*
+ * The cluster watch: one monitor thread per server, one watcher thread per replica, and the coordinator that turns what they see
+ * into snapshots. Blocking Connector/C calls with time-outs; workers never wait for any of it.
+ */
+#ifndef TANDEM_CLUSTER_CLUSTER_H
+#define TANDEM_CLUSTER_CLUSTER_H
+
+#include "proxy/cluster/snapshot.h"
+
+struct cluster;
+
+/*
+ * Called on a cluster thread for each new snapshot; the callee takes its own reference. `moved` is called when a replica's
+ * applied position grew while somebody had asked for it with cluster_want(): parked reads may go.
+ */
+struct cluster_listener {
+	void (*publish)(void *owner, struct snapshot *snapshot);
+	void (*moved)(void *owner, struct server *server);
+};
+
+/* Starts the threads. The first snapshot is published at once (all unknown), the next as soon as servers answered. NULL: no threads,
+ * with a logged reason. */
+struct cluster *cluster_start(struct settings *settings, const struct cluster_listener *listener, void *owner);
+/* Stops and joins all threads; no call to the listener afterwards. */
+void cluster_stop(struct cluster *cluster);
+/* SIGHUP: servers that stay keep their threads and state; new ones start, gone ones stop. */
+void cluster_reload(struct cluster *cluster, struct settings *settings);
+
+/* Any thread, none of them waits: */
+/* Somebody is parked until `server` has applied `want`. The watcher waits for the smallest one wanted; several calls merge. */
+void cluster_want(struct cluster *cluster, struct server *server, const struct gtid_set *want);
+/* Traffic to `server` failed hard (refused, reset) just now: look at once instead of at the next interval. */
+void cluster_suspect(struct cluster *cluster, struct server *server);
+/* An unknown user or wrong password was seen, or a statement changed accounts: read the account tables again (rate-limited to one
+ * per 200 ms, never lost). The snapshot that results has a higher number. */
+void cluster_refresh_accounts(struct cluster *cluster);
+/* A routine, view or trigger was created, changed or dropped. */
+void cluster_refresh_catalog(struct cluster *cluster);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * The proxy as the daemon sees it: start, reload, drain, stop. Behind it: an accepting thread, workers, the cluster watch.
+ */
+#ifndef TANDEM_SESSION_PROXY_H
+#define TANDEM_SESSION_PROXY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "proxy/settings.h"
+
+struct proxy;
+
+/* Binds the listeners, starts all threads and returns at once. NULL with a one-line reason that says what to do ("proxy.listen
+ * 127.0.0.1:3307: address in use: stop the other server or change the setting"). Takes its own reference to settings. */
+struct proxy *proxy_start(struct settings *settings, char *why, size_t why_size);
+/* SIGHUP: servers, users and limits change, clients stay. Listeners and the number of threads need a restart: a change in them is
+ * refused with the reason and nothing changes. */
+bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, size_t why_size);
+/* SIGTERM: no new clients; idle ones are closed, others at their next statement boundary outside a transaction. */
+void proxy_drain(struct proxy *proxy);
+/* True when no client is left. */
+bool proxy_drained(struct proxy *proxy);
+/* Stops and joins everything, frees all memory. */
+void proxy_stop(struct proxy *proxy);
+
+#endif

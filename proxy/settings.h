@@ -1,0 +1,84 @@
+/*
+ * The settings that the proxy and its cluster watch live by. Filled by daemon/config.c from the settings file; immutable once
+ * published. Times in milliseconds.
+ */
+#ifndef TANDEM_PROXY_SETTINGS_H
+#define TANDEM_PROXY_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/tls.h"
+
+enum read_your_writes { RYW_OFF, RYW_SESSION, RYW_ACCOUNT, RYW_GLOBAL };
+enum promote_preference { PROMOTE_NEUTRAL, PROMOTE_PREFER, PROMOTE_NEVER };
+
+struct server_settings {
+	char *name;
+	char *address; /* host:port or unix:/path */
+	unsigned weight;
+	enum promote_preference promote;
+	char *replication_address; /* NULL: same as address */
+	unsigned max_connections;  /* 0: the server's own less a reserve */
+	enum tls_mode tls;
+	char *tls_ca; /* NULL: system */
+};
+
+struct user_settings {
+	char *name;
+	char *password; /* may be ""; wiped when freed */
+};
+
+struct proxy_settings {
+	char **listen; /* host:port, [v6]:port or unix:/path */
+	size_t listen_count;
+	enum read_your_writes read_your_writes;
+	uint32_t causal_wait_ms;  /* 20 */
+	uint32_t primary_wait_ms; /* 10000: how long a write waits for a primary */
+	uint32_t connect_timeout_ms; /* 3000: to a backend, login included */
+	uint32_t pool_wait_ms;	  /* 10000: how long a statement waits for a connection at the limit */
+	uint32_t login_timeout_ms; /* 10000: a client must have logged in by then */
+	uint32_t wait_timeout_ms; /* 28800000: idle clients are closed; 0 never */
+	uint32_t max_lag_ms;	  /* 10000: replicas further behind take no reads; 0 no limit */
+	uint32_t backend_idle_ms; /* 600000: unused pooled connections are closed */
+	uint32_t max_clients;	  /* 0: what the file limit allows */
+	enum tls_mode tls;	  /* to clients: off, preferred, required */
+	char *tls_certificate;	  /* NULL: self-made in state_dir */
+	char *tls_key;
+	char *server_version; /* NULL: the primary's own */
+};
+
+struct monitor_settings {
+	char *user;
+	char *password;
+	uint32_t interval_ms;	      /* 500 */
+	uint32_t connect_timeout_ms;  /* 2000 */
+	uint32_t read_timeout_ms;     /* 1500: silence longer than this on a probe makes a server down */
+	uint32_t failover_patience_ms; /* 5000 */
+};
+
+struct replication_settings {
+	char *user;
+	char *password;
+};
+
+struct settings {
+	unsigned threads; /* workers; 0 one per core */
+	char *state_dir;
+	int log_format; /* enum log_format */
+	int log_level;	/* enum log_level */
+	struct proxy_settings proxy;
+	struct monitor_settings monitor;
+	struct replication_settings replication;
+	struct server_settings *servers;
+	size_t server_count;
+	struct user_settings *users;
+	size_t user_count;
+};
+
+/* Reference-counted: workers, monitors and snapshots hold it while they use it. */
+struct settings *settings_ref(struct settings *settings);
+void settings_unref(struct settings *settings);
+
+#endif
