@@ -22,7 +22,8 @@ struct wire_greeting {
 
 /* Parses a greeting payload. False when malformed or not protocol version 10. */
 bool wire_parse_greeting(const uint8_t *payload, size_t len, struct wire_greeting *out) __attribute__((warn_unused_result));
-/* Writes a whole greeting packet with sequence 0. */
+/* (Without CLIENT_SECURE_CONNECTION a greeting counts as malformed: no supported server sends one.)
+ * Writes a whole greeting packet with sequence 0. */
 void wire_put_greeting(struct wire_writer *w, const struct wire_greeting *greeting);
 
 struct wire_login {
@@ -57,7 +58,8 @@ void wire_put_auth_switch(struct wire_writer *w, const char *plugin, const uint8
 /* 0x01 and data: AuthMoreData. */
 void wire_put_auth_more(struct wire_writer *w, const void *data, size_t len, uint8_t seq);
 
-/* COM_CHANGE_USER. The same fields as a login; capabilities are those agreed at login. */
+/* COM_CHANGE_USER, command byte included. The same fields as a login; capabilities are those agreed at login. The schema is always
+ * there (empty: none). The put variant writes a whole packet with sequence 0. */
 bool wire_parse_change_user(const uint8_t *payload, size_t len, uint64_t capabilities, struct wire_login *out)
 	__attribute__((warn_unused_result));
 void wire_put_change_user(struct wire_writer *w, const struct wire_login *login);

@@ -98,6 +98,8 @@ struct walk_item {
  * the bytes given, or, for packets that came in pieces, into the walker's own memory; they are valid until the next call.
  * Control packets larger than `WIRE_CONTROL_MAX` are WALK_BROKEN. Only headers and first bytes of rows are looked at. The
  * 4 header bytes of passed packets get seq_shift added to their sequence number in place.
+ *
+ * A classic backend (deprecate_eof false) sends an EOF after the definitions too: it comes as WALK_EOF with ends_rows false.
  */
 enum { WIRE_CONTROL_MAX = 1 << 20 };
 
@@ -108,12 +110,15 @@ struct wire_walker {
 	uint8_t next_seq;   /* sequence number of the next packet expected, unshifted */
 	bool deprecate_eof; /* as agreed with the server */
 	bool row_continued; /* the next packet continues one of 16 MiB - 1 */
-	uint8_t carry_len;  /* header bytes held back */
-	uint8_t carry[8];
-	uint32_t left;	   /* payload bytes of the current packet still to pass on or collect */
-	uint64_t columns;  /* definitions still to come */
-	uint64_t columns2; /* prepare: column definitions behind the parameters */
-	uint8_t *at;	   /* unread part of the bytes fed */
+	bool columns_end_due; /* definitions are through, WALK_COLUMNS_END not reported yet */
+	bool handed_out;      /* `collected` went out with the item before: free it at the next call */
+	uint8_t control;      /* the walk_event that is being collected */
+	uint8_t carry_len;    /* bytes of `carry` held back */
+	uint8_t carry[16];    /* a header and what of its payload is needed to tell what the packet is */
+	uint32_t left;	      /* payload bytes of the current packet still to pass on */
+	uint64_t columns;     /* definitions still to come */
+	uint64_t columns2;    /* prepare: column definitions behind the parameters */
+	uint8_t *at;	      /* unread part of the bytes fed */
 	uint8_t *end;
 	uint8_t *collected; /* a control packet that came in pieces; heap, NULL otherwise */
 	uint32_t collected_len;
@@ -121,6 +126,8 @@ struct wire_walker {
 	uint64_t rows; /* row packets of the current result set seen so far */
 };
 
+/* A walker's memory is all zero before its first start; a start frees what the reply before may have left. The first packet is
+ * expected to have sequence number 1; after a command of n packets call wire_walk_resume(w, n) at once. */
 void wire_walk_start(struct wire_walker *w, enum reply_kind kind, bool deprecate_eof);
 void wire_walk_feed(struct wire_walker *w, uint8_t *bytes, size_t len);
 struct walk_item wire_walk_next(struct wire_walker *w);
@@ -129,9 +136,11 @@ static inline size_t wire_walk_unread(const struct wire_walker *w)
 {
 	return (size_t)(w->end - w->at);
 }
-/* After WALK_LOCAL_INFILE the client's file has gone through: the server's packet numbers go on from the client's. */
+/* After WALK_LOCAL_INFILE the client's file has gone through: the server's packet numbers go on from the client's. Until then
+ * wire_walk_next answers WALK_MORE and leaves bytes unread. */
 void wire_walk_resume(struct wire_walker *w, uint8_t next_seq);
-/* Frees what a broken-off reply may have left. A finished reply leaves nothing. */
+/* Frees what a reply has left: the last item's memory when it came in pieces, or what was collected of a reply that broke off.
+ * Cheap; call it when a reply is over so that an idle connection holds nothing. The next start does it too. */
 void wire_walk_fini(struct wire_walker *w);
 
 struct wire_prepared {
