@@ -2,7 +2,7 @@
  * The socket seam. Above it a connection is handed bytes that arrived and hands over bytes to send; it never calls
  * read or write and does not know whether TLS lies between. Behind it: libevent readiness, one receive per event
  * into a scratch area shared by all connections of a thread, the send tried at once, writability asked for only
- * after a short one. TLS uses memory BIOs: received bytes are fed, then SSL_read is drained to the end.
+ * after a short one. TLS reads from the bytes just received and is drained to the end of them.
  *
  * An io belongs to one thread at a time. None of the handler's functions is called from inside io_init, io_send or
  * io_pause; io_resume may deliver TLS bytes that were held back, from the loop and not from inside the call.
@@ -27,6 +27,8 @@ struct io_loop {
 	struct event_base *base;
 	uint8_t *scratch;	/* IO_SCRATCH_BYTES, overwritten by the next receive */
 	uint8_t *tls_scratch;	/* IO_SCRATCH_BYTES, ciphertext on its way in; made at the first TLS connection */
+	uint8_t *tls_out;	/* IO_SCRATCH_BYTES, ciphertext on its way out; empty between calls */
+	size_t tls_out_len;
 };
 
 bool io_loop_init(struct io_loop *loop, struct event_base *base) __attribute__((warn_unused_result));
@@ -57,6 +59,14 @@ struct io_handler {
 
 struct io_tls; /* SSL and its BIOs; private to io_tls.c */
 
+enum io_state {
+	IO_CLOSED,     /* no socket; also what a struct io of zeros is */
+	IO_CONNECTING, /* sends are queued; then `ready` or `ended` */
+	IO_OPEN,
+	IO_FAILED, /* a send failed: `ended` is due from the loop, after what the peer still said */
+	IO_ENDED,  /* `ended` was called; only io_close is left to do */
+};
+
 struct io {
 	struct io_loop *loop;
 	const struct io_handler *handler;
@@ -67,13 +77,13 @@ struct io {
 	struct event write_event; /* added only while `out` holds something or a connect is under way */
 	int fd;			  /* -1 when closed */
 	int error;		  /* errno of the failure, 0 */
-	bool paused;		  /* reads stopped by io_pause */
-	bool connecting;
-	bool in_callback; /* guards against freeing an io whose receive loop is still on the stack */
-	bool *gone;	  /* set to true by io_close while the io's own receive function is on the stack */
+	enum io_state state;
+	enum io_end why; /* of IO_FAILED and IO_ENDED */
+	bool paused;	 /* reads stopped by io_pause */
+	bool *gone;	 /* set to true by io_close while the io's own receive function is on the stack */
 };
 
-/* Takes the non-blocking socket `fd` (owned from here on) and starts receiving. */
+/* Takes the non-blocking socket `fd` (owned from here on, closed on failure) and starts receiving. */
 bool io_init(struct io *io, struct io_loop *loop, int fd, const struct io_handler *handler, void *owner)
 	__attribute__((warn_unused_result));
 /* Starts a non-blocking connect. `ready` or `ended` will be called. False (errno set) when no socket can be had. */

@@ -1,8 +1,16 @@
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
+	base/buf.c \
 	base/buf.h \
+	base/clock.c \
 	base/clock.h \
+	base/inbox.c \
 	base/inbox.h \
+	base/io.c \
 	base/io.h \
+	base/io_tls.c \
+	base/io_tls.h \
+	base/log.c \
 	base/log.h \
+	base/tls.c \
 	base/tls.h

@@ -1,0 +1,441 @@
+#include "base/io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/io_tls.h"
+
+bool io_loop_init(struct io_loop *loop, struct event_base *base)
+{
+	*loop = (struct io_loop){ .base = base, .scratch = malloc(IO_SCRATCH_BYTES) };
+	return loop->scratch != NULL;
+}
+
+void io_loop_fini(struct io_loop *loop)
+{
+	free(loop->scratch);
+	free(loop->tls_scratch);
+	free(loop->tls_out);
+	*loop = (struct io_loop){ 0 };
+}
+
+/* --- the end of a connection --- */
+
+static enum io_end end_of_errno(int error)
+{
+	switch (error) {
+	case ETIMEDOUT:
+		return IO_END_TIMEOUT;
+	case ENOMEM:
+	case ENOBUFS:
+		return IO_END_MEMORY;
+	default:
+		return IO_END_RESET;
+	}
+}
+
+/* No event is left registered: epoll would report the error of a dead socket again and again. */
+static void go_quiet(struct io *io)
+{
+	event_del(&io->read_event);
+	event_del(&io->write_event);
+	buf_fini(&io->out);
+}
+
+void io_finish(struct io *io, enum io_end why)
+{
+	go_quiet(io);
+	io->state = IO_ENDED;
+	io->why = why;
+	io->handler->ended(io->owner, why);
+}
+
+void io_fail(struct io *io, enum io_end why)
+{
+	if (io->state != IO_OPEN && io->state != IO_CONNECTING)
+		return;
+	go_quiet(io);
+	io->state = IO_FAILED;
+	io->why = why;
+	event_active(&io->write_event, EV_WRITE, 0);
+}
+
+static void fail_errno(struct io *io)
+{
+	io->error = errno;
+	io_fail(io, end_of_errno(io->error));
+}
+
+/* --- receiving --- */
+
+bool io_deliver(struct io *io, uint8_t *bytes, size_t len)
+{
+	bool gone = false;
+
+	io->gone = &gone;
+	io->handler->bytes(io->owner, bytes, len);
+	if (gone)
+		return false;
+	io->gone = NULL;
+	return true;
+}
+
+bool io_announce(struct io *io)
+{
+	bool gone = false;
+
+	io->gone = &gone;
+	io->handler->ready(io->owner);
+	if (gone)
+		return false;
+	io->gone = NULL;
+	return true;
+}
+
+enum io_received io_receive_stopped(struct io *io, ssize_t n)
+{
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return IO_NOTHING;
+	io->error = n < 0 ? errno : 0;
+	io_finish(io, n < 0 ? end_of_errno(errno) : IO_END_PEER);
+	return IO_OVER;
+}
+
+static enum io_received receive(struct io *io)
+{
+	ssize_t n;
+
+	if (io->tls)
+		return io_tls_receive(io);
+	n = recv(io->fd, io->loop->scratch, IO_SCRATCH_BYTES, 0);
+	if (n <= 0)
+		return io_receive_stopped(io, n);
+	return io_deliver(io, io->loop->scratch, (size_t)n) ? IO_RECEIVED : IO_OVER;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct io *io = arg;
+
+	(void)fd, (void)what;
+	/* io_pause() only sets the flag: most pauses are over before anything arrives, and cost no system call. */
+	if (io->paused)
+		event_del(&io->read_event);
+	else
+		receive(io);
+}
+
+/* --- sending --- */
+
+static ssize_t send_pieces(int fd, const struct iovec *pieces, int count)
+{
+	struct msghdr message = {
+		.msg_iov = (struct iovec *)pieces,
+		.msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
+	};
+
+	if (count == 1)
+		return send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL);
+	return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+/* Bytes the socket took, 0 when it takes none now, -1 when the io failed. */
+static ssize_t try_send(struct io *io, const struct iovec *pieces, int count)
+{
+	ssize_t n = send_pieces(io->fd, pieces, count);
+
+	if (n >= 0)
+		return n;
+	if (errno == EAGAIN || errno == EINTR)
+		return 0;
+	fail_errno(io);
+	return -1;
+}
+
+/* Queues what follows the first `skip` bytes. */
+static bool queue_pieces(struct io *io, const struct iovec *pieces, int count, size_t skip)
+{
+	bool ok = true;
+
+	for (int i = 0; ok && i < count; i++) {
+		size_t len = pieces[i].iov_len;
+		size_t taken = skip < len ? skip : len;
+
+		skip -= taken;
+		ok = buf_append(&io->out, (const uint8_t *)pieces[i].iov_base + taken, len - taken);
+	}
+	if (ok && io->state == IO_OPEN)
+		ok = event_add(&io->write_event, NULL) == 0;
+	if (!ok)
+		io_fail(io, IO_END_MEMORY);
+	return ok;
+}
+
+static bool send_or_queue(struct io *io, const struct iovec *pieces, int count)
+{
+	size_t total = 0;
+	ssize_t taken = 0;
+
+	for (int i = 0; i < count; i++)
+		total += pieces[i].iov_len;
+	if (total == 0)
+		return true;
+	if (io->state == IO_OPEN && buf_len(&io->out) == 0) {
+		taken = try_send(io, pieces, count);
+		if (taken < 0)
+			return false;
+		if ((size_t)taken == total)
+			return true;
+	}
+	return queue_pieces(io, pieces, count, (size_t)taken);
+}
+
+bool io_push(struct io *io, const uint8_t *bytes, size_t len)
+{
+	struct iovec piece = { (void *)bytes, len };
+
+	return send_or_queue(io, &piece, 1);
+}
+
+bool io_sendv(struct io *io, const struct iovec *pieces, int count)
+{
+	if (io->state != IO_OPEN && io->state != IO_CONNECTING)
+		return false;
+	if (io->tls)
+		return io_tls_sendv(io, pieces, count);
+	return send_or_queue(io, pieces, count);
+}
+
+bool io_send(struct io *io, const void *bytes, size_t len)
+{
+	struct iovec piece = { (void *)bytes, len };
+
+	return io_sendv(io, &piece, 1);
+}
+
+static void send_queued(struct io *io)
+{
+	struct iovec piece = { buf_head(&io->out), buf_len(&io->out) };
+	ssize_t taken = piece.iov_len ? try_send(io, &piece, 1) : 0;
+
+	if (taken < 0)
+		return;
+	if ((size_t)taken < piece.iov_len) {
+		buf_consume(&io->out, (size_t)taken);
+		return;
+	}
+	event_del(&io->write_event);
+	buf_fini(&io->out);
+	if (piece.iov_len)
+		io->handler->drained(io->owner);
+}
+
+/* --- connecting --- */
+
+/* Fails silently on Unix sockets, which have no such option and no delay. */
+static void set_no_delay(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static void connected(struct io *io)
+{
+	int error = io->error;
+	socklen_t len = sizeof(error);
+
+	if (!error && getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	if (error) {
+		io->error = error;
+		io_finish(io, IO_END_REFUSED);
+		return;
+	}
+	io->state = IO_OPEN;
+	set_no_delay(io->fd);
+	if (event_add(&io->read_event, NULL) != 0 ||
+	    (io_unsent(io) && event_add(&io->write_event, NULL) != 0)) {
+		io_finish(io, IO_END_MEMORY);
+		return;
+	}
+	if (!io_unsent(io))
+		event_del(&io->write_event);
+	io->handler->ready(io->owner);
+}
+
+/* What the peer said before it hung up is still to be heard: a server that closes says why first. */
+static void hear_out(struct io *io)
+{
+	enum io_received received = io->paused ? IO_NOTHING : receive(io);
+
+	if (received == IO_RECEIVED)
+		event_active(&io->write_event, EV_WRITE, 0);
+	else if (received == IO_NOTHING)
+		io_finish(io, io->why);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct io *io = arg;
+
+	(void)fd, (void)what;
+	switch (io->state) {
+	case IO_CONNECTING:
+		connected(io);
+		break;
+	case IO_OPEN:
+		send_queued(io);
+		break;
+	case IO_FAILED:
+		hear_out(io);
+		break;
+	case IO_CLOSED:
+	case IO_ENDED:
+		break;
+	}
+}
+
+/* --- life --- */
+
+static bool assign_events(struct io *io)
+{
+	struct event_base *base = io->loop->base;
+
+	return event_assign(&io->read_event, base, io->fd, EV_READ | EV_PERSIST, on_readable, io) ==
+		       0 &&
+	       event_assign(&io->write_event, base, io->fd, EV_WRITE | EV_PERSIST, on_writable,
+			    io) == 0;
+}
+
+static void set_up(struct io *io, struct io_loop *loop, int fd, const struct io_handler *handler,
+		   void *owner)
+{
+	*io = (struct io){ .loop = loop, .handler = handler, .owner = owner, .fd = fd };
+}
+
+bool io_init(struct io *io, struct io_loop *loop, int fd, const struct io_handler *handler,
+	     void *owner)
+{
+	set_up(io, loop, fd, handler, owner);
+	if (!assign_events(io) || event_add(&io->read_event, NULL) != 0) {
+		close(fd);
+		io->fd = -1;
+		return false;
+	}
+	io->state = IO_OPEN;
+	set_no_delay(fd);
+	return true;
+}
+
+/* Starts the connect; an answer that is there at once is also told from the loop. */
+static bool begin_connect(struct io *io, const struct sockaddr *address, socklen_t address_len)
+{
+	if (connect(io->fd, address, address_len) != 0) {
+		if (errno == EINPROGRESS)
+			return event_add(&io->write_event, NULL) == 0;
+		io->error = errno;
+	}
+	event_active(&io->write_event, EV_WRITE, 0);
+	return true;
+}
+
+bool io_connect(struct io *io, struct io_loop *loop, const struct sockaddr *address,
+		socklen_t address_len, const struct io_handler *handler, void *owner)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	set_up(io, loop, fd, handler, owner);
+	if (fd < 0)
+		return false;
+	if (!assign_events(io) || !begin_connect(io, address, address_len)) {
+		close(fd);
+		io->fd = -1;
+		errno = ENOMEM;
+		return false;
+	}
+	io->state = IO_CONNECTING;
+	return true;
+}
+
+void io_close(struct io *io)
+{
+	if (io->state == IO_CLOSED)
+		return;
+	if (io->gone)
+		*io->gone = true;
+	io->gone = NULL;
+	if (io->tls)
+		io_tls_close(io);
+	go_quiet(io);
+	close(io->fd);
+	io->fd = -1;
+	io->state = IO_CLOSED;
+}
+
+/* --- flow --- */
+
+void io_pause(struct io *io)
+{
+	io->paused = true;
+}
+
+void io_resume(struct io *io)
+{
+	if (!io->paused)
+		return;
+	io->paused = false;
+	if (io->state != IO_OPEN)
+		return;
+	if (event_add(&io->read_event, NULL) != 0)
+		io_fail(io, IO_END_MEMORY);
+	else if (io->tls && io_tls_has_work(io))
+		event_active(&io->read_event, EV_READ, 0);
+}
+
+void io_detach(struct io *io)
+{
+	assert(io->state == IO_OPEN && io_unsent(io) == 0);
+	assert(!io->tls || !io_tls_has_work(io));
+	event_del(&io->read_event);
+	event_del(&io->write_event);
+}
+
+bool io_attach(struct io *io, struct io_loop *loop, const struct io_handler *handler, void *owner)
+{
+	io->loop = loop;
+	io->handler = handler;
+	io->owner = owner;
+	io->paused = false;
+	io->gone = NULL;
+	return assign_events(io) && (!io->tls || io_tls_attach(io)) &&
+	       event_add(&io->read_event, NULL) == 0;
+}
+
+const char *io_error_text(const struct io *io, enum io_end why)
+{
+	const char *text = io->error ? strerrordesc_np(io->error) : NULL;
+
+	switch (why) {
+	case IO_END_PEER:
+		return "closed by the other side";
+	case IO_END_TLS:
+		return io->tls ? io_tls_error_text(io) : "TLS failure";
+	case IO_END_MEMORY:
+		return "out of memory";
+	case IO_END_RESET:
+		return text ? text : "connection reset";
+	case IO_END_TIMEOUT:
+		return text ? text : "connection timed out";
+	case IO_END_REFUSED:
+		return text ? text : "connection refused";
+	}
+	return "unknown reason";
+}

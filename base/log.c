@@ -1,0 +1,160 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	LOG_MESSAGE_BYTES = 2048, /* longer messages are cut */
+	LOG_SUBJECT_BYTES = 256,
+	LOG_LINE_BYTES =
+		6 * (LOG_MESSAGE_BYTES + LOG_SUBJECT_BYTES) + 128, /* all of it as \u00xx */
+};
+
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+/* Written by log_init() before threads start, and again at a reload: one word each, read without order. */
+static _Atomic int chosen_format = LOG_FORMAT_TEXT;
+static _Atomic int chosen_level = LOG_LEVEL_INFO;
+
+/* A line being put together. It is sized for the worst case, so that adding never has to fail. */
+struct line {
+	char bytes[LOG_LINE_BYTES];
+	size_t len;
+};
+
+static void add_text(struct line *line, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(line->bytes + line->len, text, len);
+	line->len += len;
+}
+
+/* Length of the well-formed printable UTF-8 character at `s`, or 0. Bytes behind the terminating 0 are not read. */
+static size_t printable_length(const unsigned char *s)
+{
+	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+	uint32_t code;
+
+	if (len == 1)
+		return s[0] >= 0x20 && s[0] != 0x7f ? 1 : 0;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	code = s[0] & (0x7f >> len);
+	for (size_t i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	/* 0x80 to 0x9f are control characters too: terminals obey them. */
+	if (code < smallest[len] || code < 0xa0 || code > 0x10ffff ||
+	    (code >= 0xd800 && code <= 0xdfff))
+		return 0;
+	return len;
+}
+
+static void add_escaped(struct line *line, const char *text, bool json)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	while (*s) {
+		size_t len = printable_length(s);
+
+		if (len == 0) {
+			line->len += (size_t)sprintf(line->bytes + line->len,
+						     json ? "\\u%04x" : "\\x%02x", *s++);
+			continue;
+		}
+		if (json && (*s == '"' || *s == '\\'))
+			line->bytes[line->len++] = '\\';
+		memcpy(line->bytes + line->len, s, len);
+		line->len += len;
+		s += len;
+	}
+}
+
+static void add_time(struct line *line, bool json)
+{
+	struct timespec now;
+	struct tm utc;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	line->len += strftime(line->bytes + line->len, 32, "%Y-%m-%dT%H:%M:%S", &utc);
+	line->len += (size_t)sprintf(line->bytes + line->len, json ? ".%03uZ" : ".%03uZ ",
+				     (unsigned)(now.tv_nsec / 1000000));
+}
+
+static void add_text_line(struct line *line, enum log_level level, const char *subject,
+			  const char *message)
+{
+	add_time(line, false);
+	add_text(line, level_names[level]);
+	add_text(line, " ");
+	if (*subject) {
+		add_escaped(line, subject, false);
+		add_text(line, ": ");
+	}
+	add_escaped(line, message, false);
+}
+
+static void add_json_line(struct line *line, enum log_level level, const char *subject,
+			  const char *message)
+{
+	add_text(line, "{\"time\":\"");
+	add_time(line, true);
+	add_text(line, "\",\"level\":\"");
+	add_text(line, level_names[level]);
+	if (*subject) {
+		add_text(line, "\",\"subject\":\"");
+		add_escaped(line, subject, true);
+	}
+	add_text(line, "\",\"message\":\"");
+	add_escaped(line, message, true);
+	add_text(line, "\"}");
+}
+
+void log_init(enum log_format format, enum log_level level)
+{
+	chosen_format = format;
+	chosen_level = level;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return (int)level <= chosen_level;
+}
+
+void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)
+{
+	char message[LOG_MESSAGE_BYTES], prefix[LOG_SUBJECT_BYTES] = "";
+	struct line line; /* not cleared: it is large, and only what is written goes out */
+	va_list args;
+	int len;
+
+	if (!log_enabled(level))
+		return;
+	line.len = 0;
+	va_start(args, format);
+	len = vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	if (len < 0)
+		return;
+	if ((size_t)len >= sizeof(message))
+		memcpy(message + sizeof(message) - 4, "...", 4);
+	if (subject)
+		subject->describe(subject, prefix, sizeof(prefix));
+	if (chosen_format == LOG_FORMAT_JSON)
+		add_json_line(&line, level, prefix, message);
+	else
+		add_text_line(&line, level, prefix, message);
+	line.bytes[line.len++] = '\n';
+	/* Nothing sensible can be done when standard error does not take it. */
+	if (write(STDERR_FILENO, line.bytes, line.len) < 0)
+		return;
+}
