@@ -5,6 +5,7 @@
 #ifndef TANDEM_PROXY_SETTINGS_H
 #define TANDEM_PROXY_SETTINGS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,7 @@ struct replication_settings {
 };
 
 struct settings {
+	_Atomic unsigned others; /* references besides the first one, so that zeroed memory is a valid new object */
 	unsigned threads; /* workers; 0 one per core */
 	char *state_dir;
 	int log_format; /* enum log_format */
@@ -79,6 +81,7 @@ struct settings {
 
 /* Reference-counted: workers, monitors and snapshots hold it while they use it. */
 struct settings *settings_ref(struct settings *settings);
+/* The last one wipes the passwords and frees everything. NULL is allowed. */
 void settings_unref(struct settings *settings);
 
 #endif

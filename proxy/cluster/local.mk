@@ -3,4 +3,5 @@ libcluster_a_SOURCES = \
 	proxy/cluster/cluster.h \
 	proxy/cluster/gtid.h \
 	proxy/cluster/snapshot.h \
+	proxy/settings.c \
 	proxy/settings.h

@@ -1,0 +1,60 @@
+#include "proxy/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void free_secret(char *secret)
+{
+	if (secret)
+		secret_wipe(secret, strlen(secret));
+	free(secret);
+}
+
+static void fini_proxy(struct proxy_settings *proxy)
+{
+	for (size_t i = 0; i < proxy->listen_count; i++)
+		free(proxy->listen[i]);
+	free(proxy->listen);
+	free(proxy->tls_certificate);
+	free(proxy->tls_key);
+	free(proxy->server_version);
+}
+
+static void fini_server(struct server_settings *server)
+{
+	free(server->name);
+	free(server->address);
+	free(server->replication_address);
+	free(server->tls_ca);
+}
+
+static void free_settings(struct settings *settings)
+{
+	free(settings->state_dir);
+	fini_proxy(&settings->proxy);
+	free(settings->monitor.user);
+	free_secret(settings->monitor.password);
+	free(settings->replication.user);
+	free_secret(settings->replication.password);
+	for (size_t i = 0; i < settings->server_count; i++)
+		fini_server(&settings->servers[i]);
+	free(settings->servers);
+	for (size_t i = 0; i < settings->user_count; i++) {
+		free(settings->users[i].name);
+		free_secret(settings->users[i].password);
+	}
+	free(settings->users);
+	free(settings);
+}
+
+struct settings *settings_ref(struct settings *settings)
+{
+	atomic_fetch_add_explicit(&settings->others, 1, memory_order_relaxed);
+	return settings;
+}
+
+void settings_unref(struct settings *settings)
+{
+	if (settings && atomic_fetch_sub_explicit(&settings->others, 1, memory_order_acq_rel) == 0)
+		free_settings(settings);
+}
