@@ -19,12 +19,8 @@ bool wire_parse_ok(const uint8_t *payload, size_t len, uint64_t capabilities, st
 	out->warnings = wire_get_u16(&r);
 	if (r.bad || wire_left(&r) == 0)
 		return !r.bad;
-	if (!(capabilities & CLIENT_SESSION_TRACK)) {
-		out->info = wire_get_rest(&r);
-		return true;
-	}
 	out->info = wire_get_lenenc_bytes(&r);
-	if (out->status & SERVER_SESSION_STATE_CHANGED)
+	if ((capabilities & CLIENT_SESSION_TRACK) && (out->status & SERVER_SESSION_STATE_CHANGED))
 		out->track = wire_get_lenenc_bytes(&r);
 	return !r.bad;
 }
@@ -43,9 +39,8 @@ void wire_put_ok(struct wire_writer *w, const struct wire_ok *ok, uint64_t capab
 	wire_put_lenenc(w, ok->insert_id);
 	wire_put_u16(w, status);
 	wire_put_u16(w, ok->warnings);
-	if (!(capabilities & CLIENT_SESSION_TRACK))
-		wire_put_bytes(w, ok->info.data, ok->info.len);
-	else if (tracks || ok->info.len > 0)
+	/* The manuals call info "the rest of the packet" for clients without tracking; servers send a length to them too. */
+	if (tracks || ok->info.len > 0)
 		wire_put_lenenc_bytes(w, ok->info.data, ok->info.len);
 	if (tracks)
 		wire_put_lenenc_bytes(w, ok->track.data, ok->track.len);

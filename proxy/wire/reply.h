@@ -22,7 +22,7 @@ struct wire_ok {
 	struct wire_bytes track; /* session track data without its length; empty when there is none */
 };
 
-/* `capabilities` are those of the connection it came from (CLIENT_SESSION_TRACK changes the format of info). */
+/* `capabilities` are those of the connection it came from (CLIENT_SESSION_TRACK: tracking data may follow info). */
 bool wire_parse_ok(const uint8_t *payload, size_t len, uint64_t capabilities, struct wire_ok *out)
 	__attribute__((warn_unused_result));
 /* A whole packet, in the format that `capabilities` asks for. Without CLIENT_SESSION_TRACK the tracking is left out and

@@ -157,7 +157,7 @@ static enum look look_at_first_byte(struct wire_walker *w, const uint8_t *p, siz
 	}
 }
 
-/* Looks at a packet of which `have` bytes, from its header on, are at p. Changes nothing but `control`. */
+/* Looks at a packet of which `have` bytes, from its header on, are at p. May be asked again for the same packet. */
 static enum look look(struct wire_walker *w, const uint8_t *p, size_t have)
 {
 	uint32_t len;
@@ -393,7 +393,7 @@ static bool opens_cursor(const struct wire_walker *w, const uint8_t *payload, si
 static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, size_t len, bool *taken)
 {
 	struct walk_item item = { .event = (enum walk_event)w->control, .data = payload, .len = len };
-	bool in_rows = w->phase == PHASE_ROWS || w->kind == REPLY_FIELDS;
+	bool ends_definitions = w->phase == PHASE_DEFS_EOF;
 
 	*taken = false;
 	if (w->columns_end_due && !opens_cursor(w, payload, len))
@@ -403,7 +403,7 @@ static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, si
 	*taken = true;
 	item.seq = (uint8_t)(w->next_seq++ + w->seq_shift);
 	item.last = w->phase == PHASE_DONE;
-	item.ends_rows = payload[0] == FIRST_END && (item.event == WALK_OK || in_rows);
+	item.ends_rows = payload[0] == FIRST_END && !ends_definitions;
 	return item;
 }
 
