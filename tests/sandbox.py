@@ -49,6 +49,7 @@ BASE_OPTIONS = {
     "binlog-format": "ROW",
     "log-disabled-statements": "slave,sp",
     "max-connections": "500",
+    "max-allowed-packet": "128M",
     "slave-net-timeout": "10",
 }
 # Accounts in every server. `tandem_*` hold only what Tandem asks for; monitor/repl/app are the ones of the documentation.

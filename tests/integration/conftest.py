@@ -1,0 +1,128 @@
+"""Fixtures: a primary with two replicas and Tandem in front, shared by all tests of a run.
+
+`tandem` is started with the defaults, two workers, and a causal_wait long enough that a slow machine does not send reads to the
+primary in tests that ask where a read went. A test that breaks servers uses `heal`; a test that needs other settings starts
+its own sandbox.Tandem(cluster, {...}).
+
+TANDEM_DIRECT=1 points every client at the primary instead: it shows that a test's own statements and expectations are sound
+(reads "on a replica" are then seen on the primary, and tests marked `proxy_only` are skipped).
+"""
+import contextlib
+import itertools
+import os
+import pathlib
+import sys
+import threading
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import rawmysql  # noqa: E402
+import sandbox  # noqa: E402
+
+DIRECT = bool(os.environ.get("TANDEM_DIRECT"))
+
+
+class Direct:
+    """Stands in for Tandem when tests run straight against the primary."""
+
+    def __init__(self, cluster):
+        self.cluster, self.server = cluster, cluster.primary
+        self.port, self.socket = self.server.port, self.server.socket
+
+    def connect(self, user="app", password="app", **more):
+        return self.server.connect(user, password, **more)
+
+    def wait_reads_on(self, *_):
+        pass
+
+    def close(self, check=False):
+        pass
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "proxy_only: makes no sense straight against a server")
+    config.addinivalue_line("markers", "core: the part that also runs under the sanitizers")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if DIRECT and item.get_closest_marker("proxy_only"):
+            item.add_marker(pytest.mark.skip(reason="straight against a server"))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with sandbox.Cluster(replicas=2) as started:
+        started.primary.sql("CREATE DATABASE work")
+        yield started
+
+
+@pytest.fixture(scope="session")
+def shared_tandem(cluster):
+    if DIRECT:
+        yield Direct(cluster)
+        return
+    with sandbox.Tandem(cluster, {"proxy": {"causal_wait": "5s"}}) as started:
+        started.wait_reads_on(cluster.replicas)
+        yield started
+
+
+@pytest.fixture
+def tandem(shared_tandem):
+    """The shared daemon; starts it again when the test before this one brought it down."""
+    if not DIRECT and not shared_tandem.process.running():
+        shared_tandem.start()
+        shared_tandem.wait_reads_on(shared_tandem.cluster.replicas)
+    return shared_tandem
+
+
+@pytest.fixture
+def heal(cluster):
+    """For tests that break servers: afterwards all of them run and replicate again."""
+    yield cluster
+    cluster.heal()
+
+
+@pytest.fixture
+def client(tandem):
+    with tandem.connect(database="work") as connection:
+        yield connection
+
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def number():
+    """A number no other test of this run uses, for names of tables and marks."""
+    return next(NUMBERS)
+
+
+@contextlib.contextmanager
+def logs(cluster):
+    """The general logs of all servers meanwhile: {server_id: GeneralLog}."""
+    with contextlib.ExitStack() as stack:
+        yield {server.server_id: stack.enter_context(server.logged()) for server in cluster.servers}
+
+
+def in_threads(count, work):
+    """Runs work(0) ... work(count - 1) at the same time and raises the first failure of any."""
+    failures, start = [], threading.Barrier(count)
+
+    def body(index):
+        try:
+            start.wait(30)
+            work(index)
+        except BaseException as error:  # the test's thread must hear of it
+            failures.append(error)
+
+    threads = [threading.Thread(target=body, args=(index,), daemon=True) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        if thread.is_alive():
+            failures.append(TimeoutError("a client thread did not end within 120 s"))
+    if failures:
+        raise failures[0]
