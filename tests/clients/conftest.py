@@ -73,10 +73,22 @@ class Target:
         print(text)
 
 
+def certificate(folder):
+    """Server options for a self-made certificate; Tandem makes its own."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-keyout", folder / "key.pem",
+                    "-out", folder / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
+    for name in ("key.pem", "cert.pem"):
+        (folder / name).chmod(0o644)	# the server may run as another user
+    return {"ssl-cert": folder / "cert.pem", "ssl-key": folder / "key.pem"}
+
+
 @pytest.fixture(scope="session")
-def target():
-    with sandbox.Cluster(replicas=1, options={"local-infile": "ON", "max-allowed-packet": "64M"},
-                         init_sql=ACCOUNTS) as cluster:
+def target(tmp_path_factory):
+    options = {"local-infile": "ON", "max-allowed-packet": "64M"}
+    if STRAIGHT:
+        options.update(certificate(tmp_path_factory.mktemp("tls")))
+    with sandbox.Cluster(replicas=1, options=options, init_sql=ACCOUNTS) as cluster:
         if STRAIGHT:
             yield Target(cluster, None)
             return
