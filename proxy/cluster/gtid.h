@@ -33,6 +33,8 @@ void gtid_merge(struct gtid_set *to, const struct gtid_set *with);
 bool gtid_covers(const struct gtid_set *have, const struct gtid_set *want);
 /* MariaDB text "0-0-100,1-0-7" (server id 0: only domain and sequence count). Returns its length; cut at size - 1. */
 size_t gtid_format(const struct gtid_set *set, char *out, size_t size);
+/* MySQL text "uuid:1-100,uuid:1-7" of a set that came from MySQL text; domains of unknown origin are left out. */
+size_t gtid_format_mysql(const struct gtid_set *set, char *out, size_t size);
 
 struct gtid_board {
 	_Atomic uint32_t count;
