@@ -267,14 +267,12 @@ class Recorded:
         return sum(1 for text in self.texts if mark.encode() in text)
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-@pytest.mark.parametrize("protocol", ["text", "binary"])
-@pytest.mark.parametrize("name", list(ALL))
+MATRIX = [(name, protocol, threads) for name in ALL for protocol in ("text", "binary") for threads in (1, 8)
+          if not (protocol == "binary" and name in TEXT_ONLY) and not (threads > 1 and name in ONE_CLIENT)]
+
+
+@pytest.mark.parametrize("name, protocol, threads", MATRIX, ids=["-".join(map(str, row)) for row in MATRIX])
 def test_row(name, protocol, threads, cluster, tandem):
-    if protocol == "binary" and name in TEXT_ONLY:
-        pytest.skip("text only")
-    if threads > 1 and name in ONE_CLIENT:
-        pytest.skip("one client only")
     run_case(ALL[name], cluster, tandem, protocol, threads)
 
 
