@@ -1,0 +1,601 @@
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/tls.h"
+#include "daemon/setting.h"
+
+/* One section of the file. A [name] that comes twice is one instance, a [name NAME] is one each. */
+struct instance {
+	const struct section *section;
+	char *name;			  /* SECTION_MANY */
+	size_t index;			  /* SECTION_MANY: of its element */
+	unsigned line;			  /* of its first header; 0: not in the file */
+	unsigned lines[SETTING_ROWS_MAX]; /* where each row was given; 0: not given */
+};
+
+struct load {
+	const char *path;
+	FILE *faults;
+	unsigned fault_count;
+	FILE *file;
+	char buffer[4096]; /* of the stream */
+	unsigned line;
+	char *text; /* the line being read; getline()'s */
+	size_t text_size;
+	struct settings *settings;
+	struct instance *instances;
+	size_t instance_count;
+	struct instance *
+		current; /* NULL: lines are skipped, the reason has been told or there is no section yet */
+	bool in_section;
+	bool has_secret;
+};
+
+/* --- faults --- */
+
+static void say(struct load *load, unsigned line, const char *kind, const char *format,
+		va_list args)
+{
+	fprintf(load->faults, "%s:", load->path);
+	if (line)
+		fprintf(load->faults, "%u:", line);
+	fprintf(load->faults, " %s", kind);
+	vfprintf(load->faults, format, args);
+	fputc('\n', load->faults);
+}
+
+/* `line` 0 is the file as a whole. */
+static void add_fault(struct load *load, unsigned line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static void add_fault(struct load *load, unsigned line, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(load, line, "", format, args);
+	va_end(args);
+	load->fault_count++;
+}
+
+static void add_warning(struct load *load, unsigned line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static void add_warning(struct load *load, unsigned line, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(load, line, "warning: ", format, args);
+	va_end(args);
+}
+
+/* --- sections --- */
+
+static struct instance *find_instance(struct load *load, const struct section *section,
+				      const char *name)
+{
+	for (size_t i = 0; i < load->instance_count; i++) {
+		struct instance *instance = &load->instances[i];
+
+		if (instance->section == section && (!name || strcmp(instance->name, name) == 0))
+			return instance;
+	}
+	return NULL;
+}
+
+static struct instance *add_instance(struct load *load, const struct section *section,
+				     const char *name, size_t index)
+{
+	struct instance *instances =
+		realloc(load->instances, (load->instance_count + 1) * sizeof(*instances));
+	struct instance *instance;
+
+	if (!instances)
+		return NULL;
+	load->instances = instances;
+	instance = &instances[load->instance_count];
+	*instance = (struct instance){ .section = section, .index = index, .line = load->line };
+	if (name) {
+		instance->name = strdup(name);
+		if (!instance->name)
+			return NULL;
+	}
+	load->instance_count++;
+	return instance;
+}
+
+static size_t count_instances(const struct load *load, const struct section *section)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < load->instance_count; i++)
+		count += load->instances[i].section == section;
+	return count;
+}
+
+/* Names stand in log lines, hints and metrics. */
+static bool check_name(struct load *load, const struct section *section, const char *name)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (!*name)
+		add_fault(load, load->line, "[%s] needs a name: [%s NAME]", section->name,
+			  section->name);
+	else if (strlen(name) > 64)
+		add_fault(load, load->line, "[%s]: the name has more than 64 characters",
+			  section->name);
+	else if (strcmp(section->name, "server") == 0 && name[strspn(name, allowed)])
+		add_fault(load, load->line,
+			  "[%s %s]: a name has only letters, digits and the signs _ . -",
+			  section->name, name);
+	else
+		return true;
+	return false;
+}
+
+static void begin_many(struct load *load, const struct section *section, const char *name)
+{
+	struct instance *other;
+
+	if (!check_name(load, section, name))
+		return;
+	other = find_instance(load, section, name);
+	if (other) {
+		add_fault(load, load->line, "[%s %s] is given twice, first in line %u",
+			  section->name, name, other->line);
+		return;
+	}
+	if (section->add(load->settings, name))
+		load->current = add_instance(load, section, name, count_instances(load, section));
+	if (!load->current)
+		add_fault(load, load->line, "out of memory");
+}
+
+static void begin_one(struct load *load, const struct section *section, const char *name)
+{
+	if (*name) {
+		add_fault(load, load->line, "[%s %s]: this section takes no name", section->name,
+			  name);
+		return;
+	}
+	load->current = find_instance(load, section, NULL);
+	if (!load->current->line)
+		load->current->line = load->line;
+}
+
+static void report_unknown_section(struct load *load, const char *name)
+{
+	const char *nearest = section_nearest(name);
+
+	if (nearest)
+		add_fault(load, load->line, "[%s]: unknown section; did you mean [%s]?", name,
+			  nearest);
+	else
+		add_fault(load, load->line, "[%s]: unknown section", name);
+}
+
+/* One warning for each kind of section, however many there are. */
+static void warn_later(struct load *load, const struct section *section)
+{
+	if (find_instance(load, section, NULL))
+		return;
+	add_warning(load, load->line, "[%s]: this version does not act on such sections",
+		    section->name);
+	if (!add_instance(load, section, NULL, 0))
+		add_fault(load, load->line, "out of memory");
+}
+
+/* `text` is what stands between the brackets; it is cut in place. */
+static void begin_section(struct load *load, char *text)
+{
+	const struct section *section;
+	char *name;
+
+	text += strspn(text, " \t");
+	for (size_t len = strlen(text); len && strchr(" \t", text[len - 1]); len--)
+		text[len - 1] = '\0';
+	name = text + strcspn(text, " \t");
+	if (*name)
+		*name++ = '\0';
+	name += strspn(name, " \t");
+
+	load->in_section = true;
+	load->current = NULL;
+	section = section_find(text);
+	if (!section)
+		report_unknown_section(load, text);
+	else if (section->kind == SECTION_LATER)
+		warn_later(load, section);
+	else if (section->kind == SECTION_MANY)
+		begin_many(load, section, name);
+	else
+		begin_one(load, section, name);
+}
+
+/* --- lines --- */
+
+static const char *skip_blanks(const char *text)
+{
+	return text + strspn(text, " \t");
+}
+
+/* True when inih may see the line: it is a name and a value. Everything else is dealt with here, because inih stops telling
+ * apart after the first bad line, cuts long names and takes an indented line for the rest of the one before. */
+static bool take_line(struct load *load, char *text, size_t len)
+{
+	char *close;
+
+	if (strlen(text) != len)
+		add_fault(load, load->line, "a zero byte is in the line");
+	else if (*text == '\0' || *text == ';' || *text == '#')
+		return false;
+	else if (*text == '[') {
+		close = strchr(text, ']');
+		if (!close || !strchr(";#", *skip_blanks(close + 1))) {
+			add_fault(load, load->line,
+				  "a section is written [name] or [name NAME], alone on its line");
+			load->in_section = true;
+			load->current = NULL;
+			return false;
+		}
+		*close = '\0';
+		begin_section(load, text + 1);
+	} else if (!strpbrk(text, "=:")) /* not shown: it may be a password */
+		add_fault(load, load->line, "neither a [section] nor name = value");
+	else
+		return true;
+	return false;
+}
+
+static size_t trim_end(char *text, size_t len)
+{
+	while (len && strchr(" \t\r\n", text[len - 1]))
+		text[--len] = '\0';
+	return len;
+}
+
+/* inih's reader: like fgets(), but counts lines and skips leading blanks. */
+static char *read_line(char *out, int size, void *stream)
+{
+	struct load *load = stream;
+	ssize_t got = getline(&load->text, &load->text_size, load->file);
+	char *text = load->text;
+	size_t len;
+
+	if (got < 0)
+		return NULL;
+	load->line++;
+	if (load->line == 1 && got >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+		text += 3;
+		got -= 3;
+	}
+	len = trim_end(text, (size_t)got);
+	len -= (size_t)(skip_blanks(text) - text);
+	text += skip_blanks(text) - text;
+	out[0] = '\n';
+	out[1] = '\0';
+	if (!take_line(load, text, len))
+		return out;
+	if (len + 2 > (size_t)size) {
+		add_fault(load, load->line, "longer than %d characters", size - 2);
+		return out;
+	}
+	memcpy(out, text, len);
+	memcpy(out + len, "\n", 2);
+	return out;
+}
+
+/* --- values --- */
+
+/* Quotes keep blanks at the ends. False when one is not closed. */
+static bool unquote(char *value)
+{
+	size_t len = strlen(value);
+
+	if (*value != '"' && *value != '\'')
+		return true;
+	if (len < 2 || value[len - 1] != *value)
+		return false;
+	memmove(value, value + 1, len - 2);
+	value[len - 2] = '\0';
+	return true;
+}
+
+static void report_unknown_setting(struct load *load, const char *name)
+{
+	const char *section = load->current->section->name;
+	const char *nearest = setting_nearest(section, name);
+
+	if (nearest) {
+		add_fault(load, load->line, "[%s] %s: unknown setting; did you mean %s?", section,
+			  name, nearest);
+		return;
+	}
+	for (const struct setting *row = setting_rows; row->name; row++) {
+		if (strcmp(row->name, name) == 0) {
+			add_fault(load, load->line, "[%s] %s: unknown setting; it belongs in [%s]",
+				  section, name, row->section);
+			return;
+		}
+	}
+	add_fault(load, load->line, "[%s] %s: unknown setting", section, name);
+}
+
+static void *place_of(struct load *load, const struct instance *instance, const struct setting *row)
+{
+	return (char *)instance->section->at(load->settings, instance->index) + row->place;
+}
+
+static bool store(struct load *load, const struct instance *instance, const struct setting *row,
+		  const char *value, struct setting_fault *fault)
+{
+	uint64_t nowhere;
+	void *place = row->flags & SETTING_LATER ? (void *)&nowhere : place_of(load, instance, row);
+
+	return row->type->parse(row, value, place, fault);
+}
+
+static void report_bad_value(struct load *load, const struct setting *row, const char *value,
+			     const struct setting_fault *fault)
+{
+	if (row->type->is_secret)
+		add_fault(load, load->line, "[%s] %s: %s", row->section, row->name, fault->text);
+	else
+		add_fault(load, load->line, "[%s] %s = %s: %s", row->section, row->name, value,
+			  fault->text);
+}
+
+static void set_value(struct load *load, const struct setting *row, char *value)
+{
+	struct setting_fault fault = { "out of memory" };
+	unsigned *line = &load->current->lines[row - setting_rows];
+
+	if (*line && !row->type->is_list) {
+		add_fault(load, load->line, "[%s] %s is given twice, first in line %u",
+			  row->section, row->name, *line);
+		return;
+	}
+	*line = load->line;
+	if (!unquote(value)) {
+		add_fault(load, load->line,
+			  "[%s] %s: a quote is not closed (a ';' behind a blank begins a comment)",
+			  row->section, row->name);
+		return;
+	}
+	if (!store(load, load->current, row, value, &fault)) {
+		report_bad_value(load, row, value, &fault);
+		return;
+	}
+	if (row->flags & SETTING_LATER && strcmp(value, row->fallback) != 0)
+		add_warning(load, load->line, "[%s] %s: this version does not act on it",
+			    row->section, row->name);
+	load->has_secret |= row->type->is_secret && *value;
+}
+
+/* inih's handler. The section it names is not used: read_line() knows it better. */
+static int take_value(void *user, const char *section, const char *name, const char *value)
+{
+	struct load *load = user;
+	const struct setting *row;
+
+	(void)section;
+	if (!load->in_section)
+		add_fault(load, load->line, "%s: a setting needs a [section] above it", name);
+	if (!load->current)
+		return 1;
+	row = setting_find(load->current->section->name, name);
+	if (!row)
+		report_unknown_setting(load, name);
+	else
+		set_value(load, row,
+			  (char *)value); /* in inih's own line, which nobody reads again */
+	secret_wipe((char *)value, strlen(value));
+	return 1;
+}
+
+/* --- the file as a whole --- */
+
+static void report_missing(struct load *load, const struct instance *instance,
+			   const struct setting *row)
+{
+	if (instance->name && row->type->is_secret)
+		add_fault(load, instance->line,
+			  "[%s %s]: %s is missing; write \"%s =\" for an empty one",
+			  instance->section->name, instance->name, row->name, row->name);
+	else if (instance->name)
+		add_fault(load, instance->line, "[%s %s]: %s is missing", instance->section->name,
+			  instance->name, row->name);
+	else
+		add_fault(load, instance->line, "[%s]: %s is missing", row->section, row->name);
+}
+
+/* Defaults come last: only then is it known what was not given. */
+static void complete(struct load *load, const struct instance *instance)
+{
+	struct setting_fault fault;
+
+	for (const struct setting *row = setting_rows; row->name; row++) {
+		if (strcmp(row->section, instance->section->name) != 0 ||
+		    instance->lines[row - setting_rows])
+			continue;
+		if (row->flags & SETTING_REQUIRED)
+			report_missing(load, instance, row);
+		else if (row->fallback && !store(load, instance, row, row->fallback, &fault))
+			add_fault(load, 0, "[%s] %s: default: %s", row->section, row->name,
+				  fault.text);
+	}
+}
+
+static unsigned line_of(struct load *load, const char *section, const char *name)
+{
+	const struct instance *instance = find_instance(load, section_find(section), NULL);
+
+	return instance->lines[setting_find(section, name) - setting_rows];
+}
+
+/* Two names for one server would count its votes, its connections and its lag twice. */
+static void check_servers(struct load *load)
+{
+	const struct section *section = section_find("server");
+	const struct settings *settings = load->settings;
+
+	if (!find_instance(load, section, NULL))
+		add_fault(load, 0, "no [server NAME] section; at least one server is needed");
+	for (size_t i = 0; i < settings->server_count; i++) {
+		const struct server_settings *server = &settings->servers[i];
+
+		for (size_t j = 0; j < i; j++) {
+			const struct server_settings *other = &settings->servers[j];
+
+			if (server->address && other->address &&
+			    strcmp(server->address, other->address) == 0)
+				add_fault(load, find_instance(load, section, server->name)->line,
+					  "[server %s] has the address of [server %s]",
+					  server->name, other->name);
+		}
+		if (server->tls_ca && server->tls != TLS_VERIFY_CA &&
+		    server->tls != TLS_VERIFY_FULL)
+			add_warning(load, find_instance(load, section, server->name)->line,
+				    "[server %s]: tls_ca is not used unless tls is verify_ca or "
+				    "verify_full",
+				    server->name);
+	}
+}
+
+static void check_whole(struct load *load)
+{
+	const struct proxy_settings *proxy = &load->settings->proxy;
+	struct stat status;
+
+	check_servers(load);
+	if (proxy->tls_key && !proxy->tls_certificate)
+		add_fault(load, line_of(load, "proxy", "tls_key"),
+			  "[proxy] tls_key: tls_certificate is missing");
+	if (load->has_secret && fstat(fileno(load->file), &status) == 0 && status.st_mode & S_IROTH)
+		add_warning(
+			load, 0,
+			"holds passwords and can be read by everybody; chmod o-r would mend it");
+}
+
+static bool add_single_sections(struct load *load)
+{
+	for (const struct section *section = setting_sections; section->name; section++)
+		if (section->kind == SECTION_ONE && !add_instance(load, section, NULL, 0))
+			return false;
+	return true;
+}
+
+static void read_file(struct load *load)
+{
+	if (!add_single_sections(load)) {
+		add_fault(load, 0, "out of memory");
+		return;
+	}
+	/* Its result says nothing that take_line() has not told. */
+	(void)ini_parse_stream(read_line, load, take_value, load);
+	if (ferror(load->file)) {
+		add_fault(load, 0, "cannot be read: %s", strerror(errno));
+		return;
+	}
+	for (size_t i = 0; i < load->instance_count; i++)
+		if (load->instances[i].section->kind != SECTION_LATER)
+			complete(load, &load->instances[i]);
+	check_whole(load);
+}
+
+static void fini_load(struct load *load)
+{
+	for (size_t i = 0; i < load->instance_count; i++)
+		free(load->instances[i].name);
+	free(load->instances);
+	fclose(load->file);
+	secret_wipe(load->buffer, sizeof(load->buffer));
+	secret_wipe(load->text, load->text_size);
+	free(load->text);
+}
+
+struct settings *config_load(const char *path, FILE *faults)
+{
+	struct load load = { .path = path, .faults = faults, .file = fopen(path, "re") };
+
+	if (!load.file) {
+		fprintf(faults, "%s: cannot be read: %s\n", path, strerror(errno));
+		return NULL;
+	}
+	/* The stream's buffer is ours, to be wiped: it holds passwords. */
+	setvbuf(load.file, load.buffer, _IOFBF, sizeof(load.buffer));
+	load.settings = calloc(1, sizeof(*load.settings));
+	if (load.settings)
+		read_file(&load);
+	else
+		add_fault(&load, 0, "out of memory");
+	fini_load(&load);
+	if (load.fault_count == 0)
+		return load.settings;
+	settings_unref(load.settings);
+	return NULL;
+}
+
+/* --- reload and manual --- */
+
+bool config_needs_restart(struct settings *now, struct settings *wanted, char *what,
+			  size_t what_size)
+{
+	for (const struct setting *row = setting_rows; row->name; row++) {
+		const struct section *section = section_find(row->section);
+
+		if (!(row->flags & SETTING_RESTART))
+			continue;
+		if (!row->type->equal((char *)section->at(now, 0) + row->place,
+				      (char *)section->at(wanted, 0) + row->place)) {
+			snprintf(what, what_size, "[%s] %s", row->section, row->name);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void print_setting(FILE *out, const struct setting *row)
+{
+	fprintf(out, "\n  %s = ", row->name);
+	if (row->type->syntax)
+		fputs(row->type->syntax, out);
+	for (size_t i = 0; row->choices && row->choices[i]; i++)
+		fprintf(out, "%s%s", i ? " | " : "", row->choices[i]);
+	fprintf(out, "\n      %s", row->help);
+	if (row->min)
+		fprintf(out, " From %s to %s.", row->min, row->max);
+	if (row->flags & SETTING_REQUIRED)
+		fputs(" Must be given.", out);
+	if (row->fallback && *row->fallback)
+		fprintf(out, " Default: %s.", row->fallback);
+	if (row->flags & SETTING_RESTART)
+		fputs(" Needs a restart.", out);
+	if (row->flags & SETTING_LATER)
+		fputs(" This version does not act on it.", out);
+	fputc('\n', out);
+}
+
+void config_print_help(FILE *out)
+{
+	fputs("The settings file has [section] headers and name = value lines. Lines that begin "
+	      "with ; or # are\n"
+	      "comments. A DURATION is a whole number and ms, s, min, h or d. SIGHUP reads the "
+	      "file again.\n",
+	      out);
+	for (const struct section *section = setting_sections; section->name; section++) {
+		if (section->kind == SECTION_LATER)
+			continue;
+		fprintf(out, "\n[%s%s]\n    %s\n", section->name,
+			section->kind == SECTION_MANY ? " NAME" : "", section->help);
+		for (const struct setting *row = setting_rows; row->name; row++)
+			if (strcmp(row->section, section->name) == 0)
+				print_setting(out, row);
+	}
+}

@@ -1,0 +1,338 @@
+/*
+ * The daemon: reads the settings, starts the proxy, then does what signals ask for. SIGHUP reads the settings again, SIGTERM lets
+ * clients finish and stops, SIGINT stops.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_LIBSYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/config.h"
+#include "proxy/session/proxy.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unknown"
+#endif
+
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum {
+	DRAIN_MS = 30000,   /* clients that have not come to an end by then are cut off */
+	DRAIN_LOOK_MS = 50, /* between two looks whether all are gone */
+	REASON_BYTES = 512,
+};
+
+enum daemon_state {
+	DAEMON_SERVING,
+	DAEMON_DRAINING, /* no new clients, until the old ones are gone or `deadline_ms` */
+	DAEMON_STOPPING,
+};
+
+struct daemon {
+	const char *path;
+	struct settings *settings; /* in force */
+	struct proxy *proxy;
+	enum daemon_state state;
+	uint64_t deadline_ms;
+	sigset_t signals;
+};
+
+static void notify(const char *state)
+{
+#ifdef HAVE_LIBSYSTEMD
+	sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+/* --- settings --- */
+
+/* Reads the file; what it had to say is given as one text of lines, to be freed. */
+static struct settings *load_settings(const char *path, char **said)
+{
+	struct settings *settings;
+	size_t len;
+	FILE *stream;
+
+	*said = NULL;
+	stream = open_memstream(said, &len);
+	if (!stream)
+		return NULL;
+	settings = config_load(path, stream);
+	fclose(stream);
+	return settings;
+}
+
+static void log_lines(enum log_level level, char *lines)
+{
+	char *line;
+
+	while (lines && (line = strsep(&lines, "\n")))
+		if (*line)
+			log_write(level, NULL, "%s", line);
+}
+
+static void use_log_settings(const struct settings *settings)
+{
+	log_init((enum log_format)settings->log_format, (enum log_level)settings->log_level);
+}
+
+/* --- start --- */
+
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_warning(NULL, "the limit on open files cannot be raised: %s", strerror(errno));
+}
+
+static bool make_state_dir(const char *path)
+{
+	struct stat status;
+
+	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+		log_error(NULL, "[tandem] state_dir %s: cannot be made: %s; make it or set another",
+			  path, strerror(errno));
+		return false;
+	}
+	if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode) ||
+	    access(path, W_OK | X_OK) != 0) {
+		log_error(NULL,
+			  "[tandem] state_dir %s: not a directory one can write to; set another",
+			  path);
+		return false;
+	}
+	return true;
+}
+
+/* The signals are blocked before any thread exists, so that only wait_for_signal() ever sees them. */
+static void prepare_signals(struct daemon *daemon)
+{
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&daemon->signals);
+	sigaddset(&daemon->signals, SIGHUP);
+	sigaddset(&daemon->signals, SIGTERM);
+	sigaddset(&daemon->signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &daemon->signals, NULL);
+}
+
+static void log_ready(const struct settings *settings)
+{
+	char listeners[1024] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < settings->proxy.listen_count && len < sizeof(listeners); i++)
+		len += (size_t)snprintf(listeners + len, sizeof(listeners) - len, "%s%s",
+					i ? ", " : "", settings->proxy.listen[i]);
+	log_info(NULL, "ready: proxy on %s, %zu server%s", listeners, settings->server_count,
+		 settings->server_count == 1 ? "" : "s");
+}
+
+static bool start(struct daemon *daemon)
+{
+	char why[REASON_BYTES] = "unknown reason";
+
+	raise_file_limit();
+	if (!make_state_dir(daemon->settings->state_dir))
+		return false;
+	daemon->proxy = proxy_start(daemon->settings, why, sizeof(why));
+	if (!daemon->proxy) {
+		log_error(NULL, "%s", why);
+		return false;
+	}
+	log_ready(daemon->settings);
+	notify("READY=1");
+	return true;
+}
+
+/* --- signals --- */
+
+static bool adopt(struct daemon *daemon, struct settings *wanted)
+{
+	char why[REASON_BYTES] = "unknown reason";
+
+	if (config_needs_restart(daemon->settings, wanted, why, sizeof(why))) {
+		log_error(NULL, "reload refused, nothing was changed: %s needs a restart", why);
+		return false;
+	}
+	if (!proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
+		log_error(NULL, "reload refused, nothing was changed: %s", why);
+		return false;
+	}
+	return true;
+}
+
+static void reload(struct daemon *daemon)
+{
+	char *said;
+	struct settings *wanted = load_settings(daemon->path, &said);
+
+	log_lines(wanted ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, said);
+	free(said);
+	if (!wanted) {
+		log_error(NULL, "reload refused, nothing was changed: the settings have faults");
+		return;
+	}
+	if (!adopt(daemon, wanted)) {
+		settings_unref(wanted);
+		return;
+	}
+	use_log_settings(wanted);
+	settings_unref(daemon->settings);
+	daemon->settings = wanted;
+	log_info(NULL, "reloaded: %zu server%s", wanted->server_count,
+		 wanted->server_count == 1 ? "" : "s");
+}
+
+static void drain(struct daemon *daemon)
+{
+	log_info(NULL, "draining: clients have %d s to come to an end", DRAIN_MS / 1000);
+	notify("STOPPING=1");
+	proxy_drain(daemon->proxy);
+	daemon->state = DAEMON_DRAINING;
+	daemon->deadline_ms = clock_ms() + DRAIN_MS;
+}
+
+static void obey(struct daemon *daemon, int signal)
+{
+	if (signal == SIGHUP && daemon->state == DAEMON_SERVING)
+		reload(daemon);
+	else if (signal == SIGTERM && daemon->state == DAEMON_SERVING)
+		drain(daemon);
+	else if (signal == SIGTERM || signal == SIGINT)
+		daemon->state = DAEMON_STOPPING;
+}
+
+/* 0: none came in time. */
+static int wait_for_signal(const struct daemon *daemon)
+{
+	static const struct timespec look = { 0, DRAIN_LOOK_MS * 1000000L };
+	int signal;
+
+	signal = sigtimedwait(&daemon->signals, NULL,
+			      daemon->state == DAEMON_DRAINING ? &look : NULL);
+	return signal > 0 ? signal : 0;
+}
+
+static void serve(struct daemon *daemon)
+{
+	while (daemon->state != DAEMON_STOPPING) {
+		int signal = wait_for_signal(daemon);
+
+		if (signal)
+			obey(daemon, signal);
+		if (daemon->state != DAEMON_DRAINING)
+			continue;
+		if (proxy_drained(daemon->proxy)) {
+			daemon->state = DAEMON_STOPPING;
+		} else if (clock_ms() >= daemon->deadline_ms) {
+			log_warning(NULL, "clients are still there after %d s; they are cut off",
+				    DRAIN_MS / 1000);
+			daemon->state = DAEMON_STOPPING;
+		}
+	}
+}
+
+static int run(const char *path, struct settings *settings)
+{
+	struct daemon daemon = { .path = path, .settings = settings, .state = DAEMON_SERVING };
+	bool started;
+
+	prepare_signals(&daemon);
+	started = start(&daemon);
+	if (started) {
+		serve(&daemon);
+		log_info(NULL, "stopping");
+		proxy_stop(daemon.proxy);
+	}
+	settings_unref(daemon.settings);
+	return started ? EXIT_FINE : EXIT_FAILED;
+}
+
+/* --- the command line --- */
+
+static int print_usage(FILE *out, int status)
+{
+	fputs("usage: tandem -c FILE       serve with the settings in FILE\n"
+	      "       tandem -t -c FILE    only check the settings\n"
+	      "       tandem --help-settings | --version | --help\n",
+	      out);
+	return status;
+}
+
+static int load_and_run(const char *path, bool only_check)
+{
+	char *said;
+	struct settings *settings = load_settings(path, &said);
+
+	if (!settings || only_check)
+		fputs(said ? said : "out of memory\n", stderr);
+	if (settings && !only_check) {
+		use_log_settings(settings);
+		log_lines(LOG_LEVEL_WARNING, said);
+	}
+	free(said);
+	if (!settings)
+		return EXIT_USAGE;
+	if (!only_check)
+		return run(path, settings);
+	printf("%s: fine\n", path);
+	settings_unref(settings);
+	return EXIT_FINE;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPTION_HELP_SETTINGS = 256 };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "test", no_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help-settings", no_argument, NULL, OPTION_HELP_SETTINGS },
+		{ 0 },
+	};
+	const char *path = NULL;
+	bool only_check = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:thV", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			path = optarg;
+			break;
+		case 't':
+			only_check = true;
+			break;
+		case 'h':
+			return print_usage(stdout, EXIT_FINE);
+		case 'V':
+			puts("tandem " PACKAGE_VERSION);
+			return EXIT_FINE;
+		case OPTION_HELP_SETTINGS:
+			config_print_help(stdout);
+			return EXIT_FINE;
+		default:
+			return print_usage(stderr, EXIT_USAGE);
+		}
+	}
+	if (!path || optind != argc)
+		return print_usage(stderr, EXIT_USAGE);
+	return load_and_run(path, only_check);
+}
