@@ -297,7 +297,7 @@ bool auth_ed25519_parse(const char *text, size_t len, uint8_t public_key[32])
 {
 	uint8_t padded[KEY_TEXT + 1], bytes[KEY_BYTES + 1];
 
-	if (len != KEY_TEXT)
+	if (len != KEY_TEXT || memchr(text, '=', len)) /* the decoder would take padding anywhere */
 		return false;
 	memcpy(padded, text, KEY_TEXT);
 	padded[KEY_TEXT] = '=';

@@ -77,7 +77,8 @@ enum walk_event {
 			    * the parameter and the column definitions of a prepare. item.seq is the sequence number that an
 			    * inserted packet would have, before seq_shift */
 	WALK_OK,	   /* payload of an OK (header 0x00 or 0xfe), complete and contiguous */
-	WALK_EOF,	   /* payload of a classic EOF (only when the backend does not speak DEPRECATE_EOF) */
+	WALK_EOF,	   /* payload of a classic EOF (when the backend does not speak DEPRECATE_EOF; at the end of a
+			    * REPLY_STREAM always) */
 	WALK_ERR,	   /* payload of an ERR */
 	WALK_PREPARED,	   /* payload of a PREPARE_OK */
 	WALK_LOCAL_INFILE, /* payload (0xfb, file name): the client must send the file now; the reply goes on afterwards */

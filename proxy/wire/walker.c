@@ -88,12 +88,14 @@ static enum look control(struct wire_walker *w, enum walk_event event)
 	return LOOK_CONTROL;
 }
 
-/* 0xfe where rows, events or definitions may end. */
+/* 0xfe where rows, events or definitions may end. A binlog dump ends in a classic EOF whatever was agreed. */
 static enum look look_end(struct wire_walker *w, uint32_t len)
 {
+	bool may_be_classic = !w->deprecate_eof || w->phase == PHASE_STREAM;
+
 	if (w->deprecate_eof && len >= OK_MIN)
 		return control(w, WALK_OK);
-	if (!w->deprecate_eof && len < EOF_MAX)
+	if (may_be_classic && len < EOF_MAX)
 		return control(w, WALK_EOF);
 	return LOOK_BAD;
 }

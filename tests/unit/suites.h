@@ -1,4 +1,7 @@
 /*
  * Every unit suite, once. SUITE(name) stands for `void suite_name(void)` in test_name.c, which adds its CUnit suite.
  */
-#define SUITES(SUITE)
+#define SUITES(SUITE) \
+	SUITE(wire) \
+	SUITE(wire_auth) \
+	SUITE(wire_walker)
