@@ -48,6 +48,12 @@ class Crew:
         """Lets them work for a time; ends early when one failed."""
         self.stopped.wait(length)
 
+    def join(self, patience):
+        """Waits until their work is done of itself."""
+        end = time.monotonic() + patience
+        for thread in self.threads:
+            thread.join(max(0, end - time.monotonic()))
+
     def stop(self, raising=True, patience=90):
         self.stopped.set()
         for thread in self.threads:
