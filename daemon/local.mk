@@ -1,1 +1,8 @@
-# The program is listed once its sources are there.
+# Settings are a library of their own, so that the unit tests can link them.
+noinst_LIBRARIES += libdaemon.a
+libdaemon_a_SOURCES = \
+	daemon/config.c \
+	daemon/config.h \
+	daemon/setting.c \
+	daemon/setting.h \
+	daemon/setting_table.c

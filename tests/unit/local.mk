@@ -6,10 +6,13 @@ endif
 tests_unit_unit_SOURCES = \
 	tests/unit/main.c \
 	tests/unit/suites.h \
+	tests/unit/test_base.c \
+	tests/unit/test_base_io.c \
+	tests/unit/test_config.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \
 	tests/unit/test_wire_walker.c \
 	tests/unit/wire_trace.h
 tests_unit_unit_CPPFLAGS = $(AM_CPPFLAGS) -DTESTS_DIR='"$(abs_top_srcdir)/tests"'
 tests_unit_unit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
-tests_unit_unit_LDADD = $(TANDEM_ARCHIVES) $(TANDEM_LIBS) $(CUNIT_LIBS)
+tests_unit_unit_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS) $(CUNIT_LIBS)

@@ -2,6 +2,9 @@
  * Every unit suite, once. SUITE(name) stands for `void suite_name(void)` in test_name.c, which adds its CUnit suite.
  */
 #define SUITES(SUITE) \
+	SUITE(base) \
+	SUITE(base_io) \
+	SUITE(config) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
 	SUITE(wire_walker)
