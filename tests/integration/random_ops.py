@@ -139,11 +139,11 @@ class Script:
             f"SELECT FROM_UNIXTIME({n} * 86400), DAYNAME('2024-02-{n:02}'), WEEK('2024-12-31')",
             "SELECT * FROM role_one.secret ORDER BY a", "VALUES (1, 'a'), (2, 'b')",
             f"WITH x AS (SELECT id FROM {t}) SELECT COUNT(*) FROM x", f"SELECT v FROM {t} WHERE id IS NULL",
-            f"SELECT 'a\\'b', \"text\", 1 -- comment", f"SELECT /* FOR UPDATE */ COUNT(*) FROM {t}",
+            "SELECT 'a\\'b', \"text\", 1 -- comment", f"SELECT /* FOR UPDATE */ COUNT(*) FROM {t}",
             f"SELECT 1 UNION SELECT {n} ORDER BY 1", f"SELECT (SELECT v FROM {t} WHERE id = {n}) AS x",
             f"SHOW COLUMNS FROM {self.own('u')}", f"SHOW TABLES FROM {self.schema()} LIKE 't'", "SHOW DATABASES LIKE 'role%'",
             f"SELECT RAND({n})", f"SELECT id FROM {t} WHERE id = {n} FOR UPDATE",
-            f"SELECT id FROM {t} WHERE id = {n} LOCK IN SHARE MODE", f"SELECT 'ü', LENGTH('ü'), CHARSET('x'), HEX('ü')",
+            f"SELECT id FROM {t} WHERE id = {n} LOCK IN SHARE MODE", "SELECT 'ü', LENGTH('ü'), CHARSET('x'), HEX('ü')",
             f"SELECT @@server_id > 0, {n}", "DO 1", f"EXPLAIN SELECT {n}", "SELECT 1 LIMIT 0")
         if self.rng.random() < 0.25:
             yield from self.ask()
@@ -337,7 +337,7 @@ class Script:
         yield "query", f"CREATE TEMPORARY TABLE {table} (a INT, b VARCHAR(9)) ENGINE={self.pick('InnoDB', 'MEMORY')}"
         yield "query", f"INSERT INTO {table} VALUES (1, 'x'), (2, 'y')"
         for _ in range(self.rng.randint(0, 2)):
-            yield "query", self.pick(f"SELECT * FROM {table} ORDER BY a", f"SELECT COUNT(*) FROM {table}", f"SELECT 1",
+            yield "query", self.pick(f"SELECT * FROM {table} ORDER BY a", f"SELECT COUNT(*) FROM {table}", "SELECT 1",
                                      f"UPDATE {table} SET b = 'z' WHERE a = 1")
         yield "query", f"DROP {self.pick('TEMPORARY ', '')}TABLE {table}" if name == "tmp" else f"DROP TEMPORARY TABLE {table}"
         yield "query", f"SELECT COUNT(*) FROM {table}"
@@ -397,7 +397,7 @@ class Script:
     def call_temporary(self):
         yield "query", f"USE s{self.number}_a"
         yield "query", f"CALL {self.own('make_temp()')}"
-        yield "query", f"SELECT * FROM made"
+        yield "query", "SELECT * FROM made"
         yield "query", "DROP TEMPORARY TABLE made"
 
     def sneaky(self):
