@@ -35,11 +35,17 @@ class Recorder(raw.Connection):
         super().fill(count)
         self.record += self.buffer[before:]
 
-    record = bytearray()
+    def send_bytes(self, data):
+        self.sent += data
+        super().send_bytes(data)
+
+    def __init__(self, **options):
+        self.record, self.sent = bytearray(), bytearray()
+        super().__init__(**options)
 
     def start(self):
         assert not self.buffer
-        self.record = bytearray()
+        self.record, self.sent = bytearray(), bytearray()
 
 
 def packets_until_end(c):
@@ -172,6 +178,62 @@ def capture_stream(connect, deprecate_eof, mode):
     write("walker", f"stream.{mode}", bytes([STREAM, deprecate_eof, 0, 0, 9]) + bytes(c.record))
 
 
+# The parsers of tests/fuzz/fuzz_wire.c by number; an input is the number, capabilities and a payload.
+GREETING, LOGIN, CHANGE_USER, AUTH_SWITCH, OK, TRACK, ERR, SMALL, STORED, READER = range(10)
+
+
+def payloads(stream):
+    while stream:
+        end = 4 + int.from_bytes(stream[:3], "little")
+        yield bytes(stream[4:end])
+        stream = stream[end:]
+
+
+def write_wire(name, parser, capabilities, payload):
+    write("wire", name, bytes([parser]) + struct.pack("<Q", capabilities) + payload)
+
+
+def capture_packets(connect, user, password):
+    """Single packets of the connection phase and of replies, as inputs of fuzz_wire."""
+    everything = (1 << 64) - 1
+    c = connect(plugin="mysql_clear_password", attributes={"_os": "Linux", "program_name": "capture"})
+    came, went = list(payloads(c.record)), list(payloads(c.sent))
+    write_wire("greeting", GREETING, 0, came[0])
+    write_wire("login", LOGIN, everything, went[0])
+    write_wire("login_without_plugins", LOGIN, raw.CLIENT_PROTOCOL_41 | raw.CLIENT_SECURE_CONNECTION, went[0])
+    write_wire("auth_switch", AUTH_SWITCH, 0, came[1])
+    write_wire("login_ok", OK, raw.CLIENT_SESSION_TRACK, came[-1])
+    c.close()
+    c = connect()
+    c.start()
+    c.change_user(user, password, "wire_capture")
+    write_wire("change_user", CHANGE_USER, c.capabilities, next(payloads(c.sent)))
+    c.query("set session session_track_system_variables = 'autocommit,sql_mode', session_track_state_change = 1, "
+            "session_track_transaction_info = 'CHARACTERISTICS'")
+    for name, text in (("variables", "set autocommit = 0, sql_mode = ''"), ("schema", "use wire_capture"),
+                       ("transaction", "start transaction read only"), ("info", "update t set name = id")):
+        c.start()
+        try:
+            c.query(text)
+        except raw.MysqlError:
+            pass
+        packet = next(payloads(c.record))
+        write_wire("ok_" + name, OK if packet[0] == 0 else ERR, raw.CLIENT_SESSION_TRACK, packet)
+        if packet[0] == 0 and len(packet) > 9:
+            reader = raw.Reader(packet, 1)
+            reader.lenenc(), reader.lenenc(), reader.uint(4), reader.lenenc_bytes()
+            write_wire("track_" + name, TRACK, 0, reader.lenenc_bytes() if reader.left else b"")
+    c.abort()
+    write_wire("tls_request", LOGIN, everything, struct.pack("<IIB23x", raw.MODERN | raw.CLIENT_SSL, 1 << 24, 45))
+    write_wire("err", ERR, 0, b"\xff\x15\x04#28000Access denied for user 'app'@'localhost' (using password: YES)")
+    write_wire("err_without_state", ERR, 0, b"\xff\x10\x04Too many connections")
+    write_wire("prepared", SMALL, 0, struct.pack("<BIHHBH", 0, 1, 2, 3, 0, 0))
+    write_wire("eof", SMALL, 0, b"\xfe\0\0\2\0")
+    write_wire("native_hash", STORED, 0, b"*D821809F681A40A6E379B50D0463EFAE20BDD122")
+    write_wire("ed25519_key", STORED, 0, b"ZIgUREUg5PVgQ6LskhXmO+eZLS0nC8be6HPjYWR4YJY")
+    write_wire("reads", READER, 0o1234567654321, b"\xfc\2\0ab\3abc\0end\0\xfd\1\0\0z" * 3)
+
+
 def main():
     global MARIADB
     port, user, password = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -180,11 +242,13 @@ def main():
     for mode, capabilities in (("modern", raw.MODERN), ("classic", raw.CLASSIC)):
         for statement in SETUP.strip().splitlines():
             admin.query(statement)
-        connect = lambda: Recorder(port=port, user=user, password=password, database="wire_capture",
-                                   capabilities=capabilities)
+        connect = lambda **options: Recorder(port=port, user=user, password=password, database="wire_capture",
+                                             capabilities=capabilities, **options)
         deprecate_eof = mode == "modern"
         capture(connect, mode, deprecate_eof)
         capture_stream(connect, deprecate_eof, mode)
+        if deprecate_eof:
+            capture_packets(connect, user, password)
     admin.query("drop schema wire_capture")
 
 
