@@ -1,3 +1,22 @@
 noinst_LIBRARIES += libsql.a
 libsql_a_SOURCES = \
-	sql/sql.h
+	sql/body.c \
+	sql/change.c \
+	sql/classify.c \
+	sql/digest.c \
+	sql/digest.h \
+	sql/lexer.c \
+	sql/lexer.h \
+	sql/scan.c \
+	sql/scan.h \
+	sql/schemas.c \
+	sql/set.c \
+	sql/sql.h \
+	sql/statement.c \
+	sql/variables.c \
+	sql/variables.inc \
+	sql/word_ids.h \
+	sql/words.c \
+	sql/words.h \
+	sql/words.inc
+EXTRA_DIST += sql/make_words.py

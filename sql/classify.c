@@ -1,0 +1,190 @@
+#include "sql/sql.h"
+
+#include <string.h>
+
+#include "sql/scan.h"
+
+static const char *const verbs[] = {
+	[SQL_EMPTY] = "empty",
+	[SQL_SELECT] = "select",
+	[SQL_EXPLAIN] = "explain",
+	[SQL_SHOW] = "show",
+	[SQL_INSERT] = "insert",
+	[SQL_REPLACE] = "replace",
+	[SQL_UPDATE] = "update",
+	[SQL_DELETE] = "delete",
+	[SQL_LOAD] = "load",
+	[SQL_CALL] = "call",
+	[SQL_DO] = "do",
+	[SQL_SET] = "set",
+	[SQL_USE] = "use",
+	[SQL_BEGIN] = "begin",
+	[SQL_COMMIT] = "commit",
+	[SQL_ROLLBACK] = "rollback",
+	[SQL_SAVEPOINT] = "savepoint",
+	[SQL_XA] = "xa",
+	[SQL_LOCK_TABLES] = "lock_tables",
+	[SQL_UNLOCK_TABLES] = "unlock_tables",
+	[SQL_HANDLER] = "handler",
+	[SQL_PREPARE] = "prepare",
+	[SQL_EXECUTE] = "execute",
+	[SQL_EXECUTE_IMMEDIATE] = "execute_immediate",
+	[SQL_DEALLOCATE] = "deallocate",
+	[SQL_KILL] = "kill",
+	[SQL_CREATE] = "create",
+	[SQL_ALTER] = "alter",
+	[SQL_DROP] = "drop",
+	[SQL_TRUNCATE] = "truncate",
+	[SQL_RENAME] = "rename",
+	[SQL_GRANT] = "grant",
+	[SQL_ADMIN] = "admin",
+	[SQL_DIAGNOSTICS] = "diagnostics",
+	[SQL_SIGNAL] = "signal",
+	[SQL_COMPOUND] = "compound",
+	[SQL_HELP] = "help",
+	[SQL_OTHER] = "other",
+};
+
+static const char *const targets[] = {
+	[SQL_TO_REPLICA] = "replica", [SQL_TO_PRIMARY] = "primary", [SQL_TO_HELD] = "held",
+	[SQL_TO_LAST] = "last",	      [SQL_TO_ROLE] = "role",
+};
+
+static const char *const facts[] = {
+	"opens_trx", "ends_trx", "trx_read_only", "trx_read_write", "oneshot", "oneshot_read_only", "reads_uvar", "sets_uvar",
+	"reads_last_id", "reads_last", "calc_found_rows", "sets_last_id", "creates_temp", "drops_table", "get_lock",
+	"release_lock", "release_all_locks", "flush_lock", "backup_stage", "backup_end", "handler_open", "handler_close",
+	"xa_open", "xa_close", "sequence", "profiling", "untracked", "untracked_reset", "sets_role", "sets_global",
+	"sets_session", "sets_autocommit", "catalog", "accounts", "functions", "many_functions", "locking_read", "into",
+	"multi", "connection_id", "set_subquery", "no_binlog", "opaque", "local_infile", "identity_read", "too_long",
+	"session_state_read", "ends_with_comment", "set_statement", "set_transaction_session", "temp_named",
+};
+
+const char *sql_verb_name(enum sql_verb verb)
+{
+	return (size_t)verb < sizeof(verbs) / sizeof(verbs[0]) ? verbs[verb] : "other";
+}
+
+const char *sql_target_name(enum sql_target target)
+{
+	return (size_t)target < sizeof(targets) / sizeof(targets[0]) ? targets[target] : "primary";
+}
+
+const char *sql_fact_name(unsigned bit)
+{
+	return bit < sizeof(facts) / sizeof(facts[0]) ? facts[bit] : NULL;
+}
+
+static const struct {
+	const char *prefix;
+	enum sql_charset charset;
+} charsets[] = {
+	{"gb18030", SQL_CHARSET_GB18030}, {"gbk", SQL_CHARSET_GBK},   {"gb2312", SQL_CHARSET_GBK},
+	{"big5", SQL_CHARSET_BIG5},	  {"sjis", SQL_CHARSET_SJIS}, {"cp932", SQL_CHARSET_SJIS},
+};
+
+enum sql_charset sql_charset_of(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(charsets) / sizeof(charsets[0]); i++) {
+		uint32_t n = (uint32_t)strlen(charsets[i].prefix);
+
+		if (len >= n && word_equals(name, n, charsets[i].prefix) && (len == n || name[n] == '_'))
+			return charsets[i].charset;
+	}
+	return SQL_CHARSET_SAFE;
+}
+
+static bool has_effect(enum sql_target target)
+{
+	return target == SQL_TO_PRIMARY || target == SQL_TO_HELD;
+}
+
+/* Several statements in a packet: all must agree on where to run, else it is the primary's. A question about the last
+ * statement may lead, for then it asks about one before the packet. */
+static enum sql_target join(enum sql_target first, enum sql_target next)
+{
+	if (first == next || (first == SQL_TO_LAST && next == SQL_TO_REPLICA))
+		return first;
+	return SQL_TO_PRIMARY;
+}
+
+static void add_part(struct scan *s, struct sql_meaning *out)
+{
+	/* The same bytes might be cut in another way by a server whose character set we do not know. */
+	if (s->lexer.doubt)
+		scan_raise(s, 0, SQL_TO_PRIMARY);
+	if (!out->parts) {
+		out->verb = s->verb;
+		out->target = s->target;
+	} else {
+		if (has_effect(s->target) && !has_effect(out->target))
+			out->verb = s->verb;
+		out->target = join(out->target, s->target);
+	}
+	out->facts |= s->facts;
+	out->parts++;
+}
+
+static void finish(struct scan *s, size_t len, struct sql_meaning *out)
+{
+	out->digest = digest_end(&s->digest);
+	out->hint = s->lexer.hint;
+	out->hint_server = s->lexer.hint_server;
+	if (s->lexer.unterminated) {
+		out->facts |= SQL_F_ENDS_WITH_COMMENT;
+		out->target = SQL_TO_PRIMARY;
+	}
+	if (len > UINT32_MAX) {
+		out->facts |= SQL_F_TOO_LONG;
+		out->target = SQL_TO_PRIMARY;
+	}
+	if (out->parts > 1) {
+		out->facts |= SQL_F_MULTI;
+		if (!s->context->multi_statements)
+			out->target = SQL_TO_PRIMARY;
+	}
+}
+
+void sql_classify(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)
+{
+	struct scan s;
+
+	scan_init(&s, context, text, len, out);
+	out->verb = SQL_EMPTY;
+	out->target = SQL_TO_REPLICA;
+	for (;;) {
+		if (!scan_at_end(&s)) {
+			scan_statement(&s);
+			scan_skip_rest(&s);
+			add_part(&s, out);
+		}
+		if (s.now->kind == TOKEN_END)
+			break;
+		scan_next_statement(&s);
+	}
+	finish(&s, len, out);
+}
+
+size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size)
+{
+	struct sql_meaning ignored;
+	struct scan s;
+
+	scan_init(&s, context, "", 0, &ignored);
+	lexer_init(&s.lexer, context, text, len);
+	s.digest.source = text;
+	s.digest.out = out;
+	s.digest.size = size;
+	lexer_next(&s.lexer, s.now);
+	if (!scan_at_end(&s))
+		digest_add(&s.digest, s.now);
+	while (s.now->kind != TOKEN_END) {
+		scan_skip_rest(&s);
+		if (s.now->kind == TOKEN_SEMICOLON)
+			scan_next_statement(&s);
+	}
+	digest_end(&s.digest);
+	return s.digest.len;
+}

@@ -1,0 +1,271 @@
+#include "sql/scan.h"
+
+#include <string.h>
+
+static const uint8_t ranks[] = {
+	[SQL_TO_REPLICA] = 0, [SQL_TO_HELD] = 1, [SQL_TO_ROLE] = 2, [SQL_TO_LAST] = 3, [SQL_TO_PRIMARY] = 4,
+};
+
+/* Functions that come from components or plugins, so that no catalog lists them, and that act on the server. */
+static const char *const acting_prefixes[] = {
+	"asynchronous_connection_failover_", "audit_", "group_replication_", "keyring_", "mysql_firewall_",
+	"mysql_query_attribute", "set_firewall_", "version_tokens_",
+};
+
+void scan_raise(struct scan *s, uint64_t facts, enum sql_target target)
+{
+	s->facts |= facts;
+	if (ranks[target] > ranks[s->target])
+		s->target = target;
+}
+
+static void lex(struct scan *s)
+{
+	struct token *free_one = s->before;
+
+	s->second_kind = s->before->kind;
+	s->second_word = s->before->word->id;
+	s->before = s->now;
+	s->now = free_one;
+	lexer_next(&s->lexer, free_one);
+}
+
+void scan_advance(struct scan *s)
+{
+	if (scan_at_end(s))
+		return;
+	lex(s);
+	if (!scan_at_end(s))
+		digest_add(&s->digest, s->now);
+}
+
+void scan_next_statement(struct scan *s)
+{
+	struct token semicolon = *s->now;
+
+	lex(s);
+	/* A semicolon at the very end means nothing. */
+	if (s->now->kind != TOKEN_END) {
+		digest_add(&s->digest, &semicolon);
+		if (s->now->kind != TOKEN_SEMICOLON)
+			digest_add(&s->digest, s->now);
+	}
+}
+
+struct token scan_peek(const struct scan *s)
+{
+	struct lexer lexer = s->lexer;
+	struct token token;
+
+	if (scan_at_end(s))
+		return *s->now;
+	lexer_next(&lexer, &token);
+	return token;
+}
+
+void scan_add_function(struct scan *s, struct sql_span name)
+{
+	const char *text = (const char *)s->lexer.text;
+	struct sql_meaning *out = s->out;
+	uint8_t i;
+
+	s->facts |= SQL_F_FUNCTIONS;
+	for (i = 0; i < out->function_count; i++)
+		if (out->functions[i].len == name.len && !memcmp(text + out->functions[i].at, text + name.at, name.len))
+			return;
+	if (out->function_count == SQL_MAX_FUNCTIONS)
+		s->facts |= SQL_F_MANY_FUNCTIONS;
+	else
+		out->functions[out->function_count++] = name;
+}
+
+static bool acts(const char *name, uint32_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(acting_prefixes) / sizeof(acting_prefixes[0]); i++) {
+		uint32_t n = (uint32_t)strlen(acting_prefixes[i]);
+
+		if (len >= n && word_equals(name, n, acting_prefixes[i]))
+			return true;
+	}
+	return false;
+}
+
+static void known_call(struct scan *s, const struct word *word)
+{
+	if (word->id != W_LAST_INSERT_ID)
+		scan_raise(s, word->facts, (enum sql_target)word->target);
+	else if (scan_peek(s).kind == TOKEN_CLOSE)
+		scan_raise(s, SQL_F_READS_LAST_ID, SQL_TO_LAST);
+	else
+		scan_raise(s, SQL_F_SETS_LAST_ID, SQL_TO_PRIMARY);
+}
+
+/* At a "(" behind a name. */
+static void call(struct scan *s)
+{
+	const struct token *name = s->before;
+	const struct word *word = name->word;
+	bool qualified = s->second_kind == TOKEN_DOT;
+	bool adjacent = name->at + name->len == s->now->at;
+
+	if (!qualified && word->flags & WORD_GRAMMAR)
+		return;
+	if (!qualified && word->flags & WORD_CALL) {
+		known_call(s, word);
+		return;
+	}
+	/* With a gap "count (1)" is a stored function of that name, if there is one. */
+	if (s->no_functions || (!qualified && adjacent && word->flags & WORD_PURE))
+		return;
+	/* An alias or a table with its columns. */
+	if (s->second_word == W_AS || s->second_word == W_INTO)
+		return;
+	if (acts((const char *)s->lexer.text + name->inner.at, name->inner.len))
+		scan_raise(s, 0, SQL_TO_PRIMARY);
+	scan_add_function(s, name->inner);
+}
+
+/* Behind INTO of a SELECT. */
+static void into(struct scan *s)
+{
+	struct token next = scan_peek(s);
+
+	if (next.word->id == W_OUTFILE || next.word->id == W_DUMPFILE)
+		scan_raise(s, SQL_F_INTO, SQL_TO_PRIMARY);
+	else if (next.kind == TOKEN_UVAR)
+		scan_raise(s, SQL_F_SETS_UVAR, SQL_TO_REPLICA);
+	else if (!s->in_body)
+		scan_raise(s, 0, SQL_TO_PRIMARY);
+}
+
+static bool follows_next_value(const struct scan *s)
+{
+	return s->before->word->id == W_VALUE && (s->second_word == W_NEXT || s->second_word == W_PREVIOUS);
+}
+
+static void watch_word(struct scan *s)
+{
+	enum word_id before = (enum word_id)s->before->word->id;
+
+	switch (s->now->word->id) {
+	case W_UPDATE:
+	case W_SHARE:
+		if (before == W_FOR)
+			scan_raise(s, SQL_F_LOCKING_READ, SQL_TO_PRIMARY);
+		break;
+	case W_IN:
+		if (before == W_LOCK)
+			scan_raise(s, SQL_F_LOCKING_READ, SQL_TO_PRIMARY);
+		break;
+	case W_FOR:
+		if (follows_next_value(s))
+			scan_raise(s, SQL_F_SEQUENCE, SQL_TO_PRIMARY);
+		break;
+	case W_SELECT:
+	case W_VALUES:
+	case W_WITH:
+		s->subquery = true;
+		break;
+	case W_INTO:
+		into(s);
+		break;
+	case W_SQL_CALC_FOUND_ROWS:
+		scan_raise(s, SQL_F_CALC_FOUND_ROWS, SQL_TO_REPLICA);
+		break;
+	default:
+		break;
+	}
+}
+
+/* s.nextval and s.currval are sequences where sql_mode is ORACLE. */
+static void watch_member(struct scan *s)
+{
+	enum word_id id = (enum word_id)s->now->word->id;
+
+	if (s->context->oracle && (id == W_NEXTVAL || id == W_CURRVAL))
+		scan_raise(s, SQL_F_SEQUENCE, SQL_TO_PRIMARY);
+}
+
+void scan_watch(struct scan *s)
+{
+	switch (s->now->kind) {
+	case TOKEN_WORD:
+		if (!(s->now->word->flags & WORD_WATCH))
+			break;
+		if (s->before->kind == TOKEN_DOT)
+			watch_member(s);
+		else
+			watch_word(s);
+		break;
+	case TOKEN_OPEN:
+		if (s->before->kind == TOKEN_WORD || s->before->kind == TOKEN_QUOTED)
+			call(s);
+		break;
+	case TOKEN_DOT:
+		if (s->second_kind != TOKEN_DOT)
+			schema_read(s);
+		break;
+	case TOKEN_UVAR:
+		s->facts |= SQL_F_READS_UVAR;
+		break;
+	case TOKEN_ASSIGN:
+		if (s->before->kind == TOKEN_UVAR)
+			s->facts |= SQL_F_SETS_UVAR;
+		break;
+	case TOKEN_SYSVAR:
+		variable_read(s);
+		break;
+	default:
+		break;
+	}
+}
+
+void scan_rest(struct scan *s)
+{
+	while (!scan_at_end(s)) {
+		scan_watch(s);
+		scan_advance(s);
+	}
+}
+
+void scan_skip_rest(struct scan *s)
+{
+	while (!scan_at_end(s))
+		scan_advance(s);
+}
+
+bool scan_name(struct scan *s, struct sql_span *qualifier, struct sql_span *name)
+{
+	*qualifier = *name = (struct sql_span){0, 0};
+	if (!scan_is_name(s))
+		return false;
+	*name = s->now->inner;
+	scan_advance(s);
+	while (s->now->kind == TOKEN_DOT) {
+		scan_advance(s);
+		if (!scan_is_name(s))
+			break;
+		*qualifier = *name;
+		*name = s->now->inner;
+		scan_advance(s);
+	}
+	return true;
+}
+
+void scan_init(struct scan *s, const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)
+{
+	memset(s, 0, sizeof(*s));
+	memset(out, 0, sizeof(*out));
+	lexer_init(&s->lexer, context, text, len);
+	digest_init(&s->digest);
+	s->context = context;
+	s->out = out;
+	s->now = &s->tokens[0];
+	s->before = &s->tokens[1];
+	s->now->word = s->before->word = &word_none;
+	lexer_next(&s->lexer, s->now);
+	if (!scan_at_end(s))
+		digest_add(&s->digest, s->now);
+}
