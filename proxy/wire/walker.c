@@ -252,9 +252,11 @@ static void pass_rows(struct wire_walker *w)
 	uint64_t rows = 0;
 
 	while ((size_t)(end - p) > WIRE_HEADER_BYTES) {
-		uint32_t len = wire_header_len(p);
+		/* all four bytes together: compilers make one load of this */
+		uint32_t header = wire_header_len(p) | (uint32_t)p[3] << 24;
+		uint32_t len = header & WIRE_MAX_PAYLOAD;
 
-		if (p[3] != seq || p[WIRE_HEADER_BYTES] >= FIRST_END || len == 0 || len == WIRE_MAX_PAYLOAD ||
+		if (header >> 24 != seq || p[WIRE_HEADER_BYTES] >= FIRST_END || len == 0 || len == WIRE_MAX_PAYLOAD ||
 		    len > (size_t)(end - p) - WIRE_HEADER_BYTES)
 			break;
 		if (shift) /* without one the bytes stay clean in the cache */
@@ -346,8 +348,13 @@ static bool after_eof(struct wire_walker *w, const uint8_t *payload, size_t len)
 /* The status flags of an OK; they stand at the same place with and without session tracking. */
 static bool read_ok_status(const uint8_t *payload, size_t len, uint16_t *status)
 {
-	struct wire_reader r = wire_reader(payload, len);
+	struct wire_reader r;
 
+	if (len >= OK_MIN && payload[1] < 0xfb && payload[2] < 0xfb) { /* nearly always: both counts in one byte each */
+		*status = (uint16_t)(payload[3] | payload[4] << 8);
+		return true;
+	}
+	r = wire_reader(payload, len);
 	wire_get_u8(&r);
 	wire_get_lenenc(&r);
 	wire_get_lenenc(&r);
@@ -391,22 +398,26 @@ static bool opens_cursor(const struct wire_walker *w, const uint8_t *payload, si
 	return w->control == WALK_OK && read_ok_status(payload, len, &status) && (status & SERVER_STATUS_CURSOR_EXISTS);
 }
 
-/* A control packet is here whole. When the definitions' end comes first, `*taken` stays false. */
-static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, size_t len, bool *taken)
+/* Something else has to be reported before this control packet, which is here whole. */
+static bool columns_end_first(const struct wire_walker *w, const uint8_t *payload, size_t len)
 {
-	struct walk_item item = { .event = (enum walk_event)w->control, .data = payload, .len = len };
+	return w->columns_end_due && !opens_cursor(w, payload, len);
+}
+
+static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, size_t len)
+{
 	bool ends_definitions = w->phase == PHASE_DEFS_EOF;
 
-	*taken = false;
-	if (w->columns_end_due && !opens_cursor(w, payload, len))
-		return columns_end(w);
 	if (!after_control(w, payload, len))
 		return broken(w);
-	*taken = true;
-	item.seq = (uint8_t)(w->next_seq++ + w->seq_shift);
-	item.last = w->phase == PHASE_DONE;
-	item.ends_rows = payload[0] == FIRST_END && !ends_definitions;
-	return item;
+	return (struct walk_item){
+		.event = (enum walk_event)w->control,
+		.data = payload,
+		.len = len,
+		.seq = (uint8_t)(w->next_seq++ + w->seq_shift),
+		.last = w->phase == PHASE_DONE,
+		.ends_rows = payload[0] == FIRST_END && !ends_definitions,
+	};
 }
 
 /* Starts to collect a control packet that is not here whole; `have` bytes of its payload are. */
@@ -437,7 +448,10 @@ static struct walk_item collect(struct wire_walker *w)
 	w->collected_len += (uint32_t)n;
 	if (w->collected_len < w->collected_want)
 		return more();
-	return give_control(w, w->collected, w->collected_len, &w->handed_out);
+	if (columns_end_first(w, w->collected, w->collected_len))
+		return columns_end(w);
+	w->handed_out = true;
+	return give_control(w, w->collected, w->collected_len);
 }
 
 /* ---- One step ----------------------------------------------------------------------------------------------------- */
@@ -447,16 +461,15 @@ static struct walk_item take_control(struct wire_walker *w)
 	uint32_t len = wire_header_len(w->at);
 	size_t have = wire_walk_unread(w) - WIRE_HEADER_BYTES;
 	uint8_t *header = w->at;
-	struct walk_item item;
-	bool taken;
+	uint8_t *payload = header + WIRE_HEADER_BYTES;
 
 	if (len > WIRE_CONTROL_MAX)
 		return broken(w);
 	if (have >= len) {
-		item = give_control(w, header + WIRE_HEADER_BYTES, len, &taken);
-		if (taken)
-			w->at += WIRE_HEADER_BYTES + len;
-		return item;
+		if (columns_end_first(w, payload, len))
+			return columns_end(w);
+		w->at = payload + len;
+		return give_control(w, payload, len);
 	}
 	if (!begin_collect(w, header, have))
 		return broken(w);
@@ -532,32 +545,44 @@ static bool run_goes_on(struct wire_walker *w, enum look *seen)
 	return *seen == LOOK_PASS && !w->columns_end_due;
 }
 
-/* Passes as much as lies together; stops in front of what is not simply passed on and says in `*seen` what that is. */
-static struct walk_item pass_run(struct wire_walker *w, enum look *seen)
+/* Passes as much as lies together; stops in front of what is not simply passed on and says what that is. */
+static enum look pass_run(struct wire_walker *w)
 {
-	uint8_t *start = w->at;
+	enum look seen = LOOK_MORE;
 
-	*seen = LOOK_MORE;
 	if (w->left)
 		pass_payload(w);
-	while (!w->left && run_goes_on(w, seen)) {
+	while (!w->left && run_goes_on(w, &seen)) {
 		if (!accept_packet(w, w->at)) {
 			w->phase = PHASE_BROKEN;
-			*seen = LOOK_BAD;
-			break;
+			return LOOK_BAD;
 		}
 		w->at += WIRE_HEADER_BYTES;
 		pass_payload(w);
 	}
-	if (w->left)
-		*seen = LOOK_MORE;
-	return bytes(w, start, (size_t)(w->at - start));
+	return w->left ? LOOK_MORE : seen;
+}
+
+/* In front of what pass_run() stopped at. */
+static struct walk_item take_what_stopped(struct wire_walker *w, enum look seen)
+{
+	switch (seen) {
+	case LOOK_PASS: /* held up by the definitions' end only */
+		return columns_end(w);
+	case LOOK_CONTROL:
+		return take_control(w);
+	case LOOK_MORE:
+		return more();
+	default:
+		return broken(w);
+	}
 }
 
 struct walk_item wire_walk_next(struct wire_walker *w)
 {
-	struct walk_item item;
+	uint8_t *start = w->at;
 	enum look seen;
+	size_t passed;
 
 	if (w->handed_out)
 		drop_collected(w);
@@ -571,21 +596,9 @@ struct walk_item wire_walk_next(struct wire_walker *w)
 		return collect(w);
 	if (w->carry_len)
 		return finish_carry(w);
-	item = pass_run(w, &seen);
+	seen = pass_run(w);
+	passed = (size_t)(w->at - start);
 	if (seen == LOOK_MORE && !w->left && w->phase != PHASE_DONE && w->phase != PHASE_DEFS_END)
 		hold_back(w);
-	if (item.len)
-		return item;
-	if (w->phase == PHASE_BROKEN)
-		return broken(w);
-	switch (seen) {
-	case LOOK_PASS: /* held up by the definitions' end only */
-		return columns_end(w);
-	case LOOK_CONTROL:
-		return take_control(w);
-	case LOOK_MORE:
-		return more();
-	default:
-		return broken(w);
-	}
+	return passed ? bytes(w, start, passed) : take_what_stopped(w, seen);
 }
