@@ -302,7 +302,8 @@ static void test_both_ways(void)
 
 static void check_pieces(bool tls)
 {
-	static const size_t lens[] = { 4, 0, 1, 5000, 3, 16384, 20000, 2, 9, 4096, 4097 };
+	static const size_t lens[] = { 4,    0,	   1,	 5000, 3,    16384, 20000, 2, 9,
+				       4096, 4097, 4000, 4000, 4000, 4000,  4000,  1 };
 	enum { COUNT = sizeof(lens) / sizeof(lens[0]) };
 	struct iovec pieces[COUNT];
 	struct side a, b;
@@ -421,6 +422,60 @@ static void test_pause_each_time(void)
 {
 	check_pause_each_time(false);
 	check_pause_each_time(true);
+}
+
+/* The reader's socket has room again before the loop has turned: what is sent now still goes behind what waits. */
+static void test_order_behind_unsent_bytes(void)
+{
+	enum { TOTAL = 2000000, TAKEN = 100000 };
+	uint8_t *bytes = make_pattern(TOTAL), *taken = malloc(TAKEN);
+	struct side a, b;
+
+	start_two(&a, &b, false);
+	CU_ASSERT_TRUE(io_send(&a.io, bytes, TOTAL - 1000));
+	CU_ASSERT_TRUE(io_unsent(&a.io) > 0);
+	CU_ASSERT_EQUAL(recv(b.io.fd, taken, TAKEN, 0), TAKEN);
+	CU_ASSERT_TRUE(buf_append(&b.got, taken, TAKEN));
+	CU_ASSERT_TRUE(io_send(&a.io, bytes + TOTAL - 1000, 1000));
+	run_until_bytes(&b, TOTAL);
+	CU_ASSERT_TRUE(is_pattern(&b.got, TOTAL));
+	free(bytes);
+	free(taken);
+	end_side(&a);
+	end_side(&b);
+}
+
+/* More records than one delivery takes are received at once, and the owner pauses: what is held comes after io_resume() though
+ * the socket has nothing more. */
+static void test_tls_held_records(void)
+{
+	enum { RECORDS = 64, LEN = 1000, TOTAL = RECORDS * LEN };
+	uint8_t *bytes = make_pattern(TOTAL);
+	struct side a, b;
+
+	start_two(&a, &b, true);
+	run_what_is_due();
+	b.on_bytes = pause_self;
+	for (size_t i = 0; i < RECORDS; i++)
+		CU_ASSERT_TRUE(io_send(&a.io, bytes + i * LEN, LEN));
+	run_until_bytes(&b, 1);
+	CU_ASSERT_TRUE(buf_len(&b.got) < TOTAL);
+	run_what_is_due();
+	CU_ASSERT_EQUAL(b.bytes_calls, 1);
+	io_resume(&b.io);
+	CU_ASSERT_EQUAL(b.bytes_calls, 1);
+	io_pause(&b.io); /* the delivery that is due must see this */
+	run_what_is_due();
+	CU_ASSERT_EQUAL(b.bytes_calls, 1);
+	io_resume(&b.io);
+	run_until_bytes(&b, TOTAL);
+	CU_ASSERT_TRUE(is_pattern(&b.got, TOTAL));
+	io_resume(&b.io);
+	CU_ASSERT_TRUE(io_send(&a.io, "more", 4));
+	run_until_bytes(&b, TOTAL + 4);
+	free(bytes);
+	end_side(&a);
+	end_side(&b);
 }
 
 static void check_orderly_end(bool tls)
@@ -973,6 +1028,8 @@ void suite_base_io(void)
 		{ "more pieces than one call takes", test_more_pieces_than_one_call_takes },
 		{ "back-pressure", test_back_pressure },
 		{ "pause each time", test_pause_each_time },
+		{ "order behind unsent bytes", test_order_behind_unsent_bytes },
+		{ "tls held records", test_tls_held_records },
 		{ "orderly end", test_orderly_end },
 		{ "end behind pause", test_end_behind_pause },
 		{ "close inside bytes", test_close_inside_bytes },
