@@ -100,16 +100,30 @@ void accounts_sort(struct account *accounts, size_t count)
 		qsort(accounts, count, sizeof(*accounts), compare_accounts);
 }
 
+static int compare_user(const char *user, const char *text, size_t len)
+{
+	int order = strncmp(user, text, len);
+
+	return order ? order : user[len] != '\0';
+}
+
+/* Accounts of one user lie together; the first that accepts the peer is the most specific. */
 static const struct account *first_match(const struct account *accounts, size_t count, const char *user, size_t user_len,
 					 const char *name, const char *ip)
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct account *a = &accounts[i];
+	size_t low = 0, high = count;
 
-		if (!a->is_role && strlen(a->user) == user_len && memcmp(a->user, user, user_len) == 0 &&
-		    accounts_host_matches(a->host, name, ip))
-			return a;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (compare_user(accounts[middle].user, user, user_len) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
+	for (; low < count && !compare_user(accounts[low].user, user, user_len); low++)
+		if (!accounts[low].is_role && accounts_host_matches(accounts[low].host, name, ip))
+			return &accounts[low];
 	return NULL;
 }
 
@@ -128,35 +142,49 @@ const struct account *accounts_find(const struct account *accounts, size_t count
 	return named;
 }
 
-static bool is_loopback_text(const char *host)
-{
-	return !strncmp(host, "127.", 4) || !strcmp(host, "::1");
-}
-
-static bool fits_host(const struct account *accounts, size_t count, const struct account *a, const char *host, bool skip_name_resolve)
-{
-	const char *name = NULL;
-	const char *ip = host;
-
-	/* USER() shows a name where the server resolved one, and "localhost" for a Unix socket or a resolved loopback. */
-	if (!strcasecmp(host, "localhost")) {
-		name = "localhost";
-		ip = NULL;
-	} else if (!skip_name_resolve && is_loopback_text(host)) {
-		name = "localhost";
-	}
-	return accounts_find(accounts, count, a->user, strlen(a->user), name ? name : host, ip) == a;
-}
-
-void accounts_judge_fit(struct account *accounts, size_t count, char *const *hosts, size_t host_count, bool skip_name_resolve)
+void accounts_judge_fit(struct account *accounts, size_t count, const struct account_origin *origins, size_t origin_count)
 {
 	for (size_t i = 0; i < count; i++) {
-		bool fits = host_count > 0;
+		const struct account *a = &accounts[i];
+		bool fits = origin_count > 0;
 
-		for (size_t h = 0; h < host_count && fits; h++)
-			fits = fits_host(accounts, count, &accounts[i], hosts[h], skip_name_resolve);
+		for (size_t o = 0; o < origin_count && fits; o++)
+			fits = accounts_find(accounts, count, a->user, strlen(a->user), origins[o].name[0] ? origins[o].name : NULL,
+					     origins[o].ip[0] ? origins[o].ip : NULL) == a;
 		accounts[i].fits_backends = fits;
 	}
+}
+
+bool accounts_equal(const struct account *a, size_t a_count, const struct account *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (strcmp(a[i].user, b[i].user) || strcmp(a[i].host, b[i].host) || strcmp(a[i].plugin, b[i].plugin) ||
+		    strcmp(a[i].auth, b[i].auth) || a[i].locked != b[i].locked || a[i].requires_tls != b[i].requires_tls ||
+		    a[i].is_super != b[i].is_super || a[i].is_role != b[i].is_role)
+			return false;
+	return true;
+}
+
+struct account *accounts_copy(const struct account *accounts, size_t count)
+{
+	struct account *copy = count ? calloc(count, sizeof(*copy)) : NULL;
+	bool ok = copy != NULL;
+
+	for (size_t i = 0; ok && i < count; i++) {
+		copy[i] = accounts[i];
+		copy[i].user = strdup(accounts[i].user);
+		copy[i].host = strdup(accounts[i].host);
+		copy[i].plugin = strdup(accounts[i].plugin);
+		copy[i].auth = strdup(accounts[i].auth);
+		ok = copy[i].user && copy[i].host && copy[i].plugin && copy[i].auth;
+	}
+	if (copy && !ok) {
+		accounts_free(copy, count);
+		return NULL;
+	}
+	return copy;
 }
 
 static void free_secret(char *text)

@@ -1,6 +1,6 @@
 /*
- * The account table as the server itself reads it: which entry a user from an address gets. Pure; reading the tables is
- * accounts_read.c's job.
+ * The account table as the server itself reads it: which entry a user from an address gets. Pure; only
+ * accounts_read() (accounts_read.c) talks to a server.
  */
 #ifndef TANDEM_CLUSTER_ACCOUNTS_H
 #define TANDEM_CLUSTER_ACCOUNTS_H
@@ -9,6 +9,8 @@
 #include <stddef.h>
 
 #include "proxy/cluster/snapshot.h"
+
+struct line;
 
 /* True when the stored host (a name, pattern with % and _, address, or address/netmask) accepts a peer. `name` is its host name
  * ("localhost" for Unix sockets and, with name resolution, the loopback), `ip` its numeric address; either may be NULL. */
@@ -21,9 +23,21 @@ void accounts_sort(struct account *accounts, size_t count);
 const struct account *accounts_find(const struct account *accounts, size_t count, const char *user, size_t user_len, const char *name,
 				    const char *ip);
 
-/* Sets fits_backends: for each of `hosts` (Tandem's address as one server sees it) the same entry would be chosen. */
-void accounts_judge_fit(struct account *accounts, size_t count, char *const *hosts, size_t host_count, bool skip_name_resolve);
+/* Tandem's own address as one server sees it. Empty: none (no name resolved, Unix socket). */
+struct account_origin {
+	char name[256];
+	char ip[64];
+};
 
+/* Sets fits_backends: from each of `origins` the same entry would be chosen. None fits while no origin is known. */
+void accounts_judge_fit(struct account *accounts, size_t count, const struct account_origin *origins, size_t origin_count);
+
+/* Reads the server's account table, sorted. NULL with the line's error (no privilege, line lost) or when memory ran out. */
+struct account *accounts_read(struct line *line, enum sql_flavour flavour, size_t *count);
+
+bool accounts_equal(const struct account *a, size_t a_count, const struct account *b, size_t b_count);
+/* A deep copy; NULL when memory ran out or the count is 0. */
+struct account *accounts_copy(const struct account *accounts, size_t count);
 void accounts_free(struct account *accounts, size_t count);
 
 #endif

@@ -36,5 +36,7 @@ void cluster_suspect(struct cluster *cluster, struct server *server);
 void cluster_refresh_accounts(struct cluster *cluster);
 /* A routine, view or trigger was created, changed or dropped. */
 void cluster_refresh_catalog(struct cluster *cluster);
+/* SET GLOBAL went through: what new sessions start with may have changed. */
+void cluster_refresh_variables(struct cluster *cluster);
 
 #endif

@@ -81,8 +81,13 @@ struct server_view {
 /* A variable that the session trackers report and that can be restored. */
 struct tracked_variable {
 	char *name;	     /* lower case */
-	char *primary_value; /* the primary's default (its global value), NULL when SQL NULL */
+	char *primary_value; /* the primary's default (its global value) as the tracker would report it: '' when SQL NULL */
 	bool is_number;	     /* written bare in SET, not quoted */
+	bool empty_is_null;  /* the tracker reports SQL NULL as ''; '' itself cannot be set: restore with NULL */
+	bool default_is_bare; /* the value DEFAULT is written as the keyword (system_versioning_asof) */
+	/* An alias: the variable of this name (also in the list) has the value, though the tracker reports each under the name that was
+	 * set. Keep the value under this name. NULL for ordinary ones. */
+	const char *stands_for;
 	bool exists[CLUSTER_MAX_SERVERS];    /* server i knows it */
 	bool same_default[CLUSTER_MAX_SERVERS]; /* server i's global value equals the primary's */
 	char *server_value[CLUSTER_MAX_SERVERS]; /* server i's global value; NULL when it does not know it or it is NULL */

@@ -1,0 +1,510 @@
+/*
+ * The coordinator: takes what the monitors brought, judges, tells watchers and monitors what to do, and publishes. One thread; the
+ * functions that any thread may call leave a mark and wake it.
+ */
+#include "proxy/cluster/member.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { LONGEST_SLEEP_MS = 1000 };
+
+void cluster_wake(struct cluster *cluster)
+{
+	uint64_t one = 1;
+
+	while (write(cluster->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static struct member *member_of(struct server *server)
+{
+	return (struct member *)((char *)server->watcher - offsetof(struct member, watcher));
+}
+
+/* Members. */
+
+static struct server *new_server(const struct server_settings *settings)
+{
+	struct server *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		return NULL;
+	atomic_init(&server->refs, 1);
+	atomic_init(&server->lag_ms, UINT64_MAX);
+	server->name = strdup(settings->name);
+	server->address_text = strdup(settings->address);
+	if (server->name && server->address_text)
+		return server;
+	server_unref(server);
+	return NULL;
+}
+
+static struct member *new_member(struct cluster *c, struct settings *settings, size_t index)
+{
+	struct member *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->server = new_server(&settings->servers[index]);
+	if (!m->server) {
+		free(m);
+		return NULL;
+	}
+	m->cluster = c;
+	m->settings = settings_ref(settings);
+	m->settings_index = index;
+	m->source = -1;
+	m->epoch = 1;
+	m->server->watcher = &m->watcher;
+	if (member_start(m))
+		return m;
+	log_error(NULL, "server %s: no thread for its monitor: %s", m->server->name, strerror(errno));
+	settings_unref(m->settings);
+	server_unref(m->server);
+	free(m);
+	return NULL;
+}
+
+static void free_member(struct member *m)
+{
+	settings_unref(m->settings);
+	variables_free(m->variables);
+	server_unref(m->server);
+	free(m);
+}
+
+static bool is_same_server(const struct member *m, const struct server_settings *settings)
+{
+	return !strcmp(m->server->name, settings->name) && !strcmp(m->server->address_text, settings->address);
+}
+
+static struct member *take_member(struct member **members, size_t count, const struct server_settings *settings)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct member *m = members[i];
+
+		if (m && is_same_server(m, settings)) {
+			members[i] = NULL;
+			return m;
+		}
+	}
+	return NULL;
+}
+
+static void follow_settings(struct member *m, struct settings *settings, size_t index)
+{
+	struct settings *before = m->settings;
+
+	m->settings = settings_ref(settings);
+	m->settings_index = index;
+	settings_unref(before);
+	member_wake(m);
+}
+
+/* Adopts cluster->next_settings: members that stay go on, new ones start, the others are told to stop. Locked. */
+static void adopt_settings(struct cluster *c)
+{
+	struct settings *next = c->next_settings;
+	struct member *before[CLUSTER_MAX_SERVERS];
+	size_t before_count = c->member_count;
+	struct member *primary = c->primary >= 0 ? c->members[c->primary] : NULL;
+
+	memcpy(before, c->members, sizeof(before));
+	c->next_settings = NULL;
+	c->member_count = 0;
+	c->primary = -1;
+	for (size_t i = 0; i < next->server_count && i < CLUSTER_MAX_SERVERS; i++) {
+		struct member *m = take_member(before, before_count, &next->servers[i]);
+
+		if (m)
+			follow_settings(m, next, i);
+		else
+			m = new_member(c, next, i);
+		if (!m)
+			continue;
+		if (m == primary)
+			c->primary = (int)c->member_count;
+		c->members[c->member_count++] = m;
+	}
+	for (size_t i = 0; i < before_count; i++) {
+		if (!before[i])
+			continue;
+		log_info(NULL, "server %s: removed", before[i]->server->name);
+		watcher_arm(&before[i]->watcher, false, SQL_MARIADB, next, 0);
+		member_tell_to_stop(before[i]);
+		before[i]->next = c->leaving;
+		c->leaving = before[i];
+	}
+	settings_unref(c->settings);
+	c->settings = next;
+	c->changed = true;
+}
+
+/* Joins members that have come to their end, outside the lock. */
+static void bury_finished(struct cluster *c)
+{
+	struct member **at;
+	struct member *done = NULL;
+
+	pthread_mutex_lock(&c->lock);
+	for (at = &c->leaving; *at;) {
+		struct member *m = *at;
+
+		if (!m->finished) {
+			at = &m->next;
+			continue;
+		}
+		*at = m->next;
+		m->next = done;
+		done = m;
+	}
+	pthread_mutex_unlock(&c->lock);
+	while (done) {
+		struct member *m = done;
+
+		done = m->next;
+		member_join(m);
+		pthread_mutex_lock(&c->lock);
+		m->next = c->graveyard;
+		c->graveyard = m;
+		pthread_mutex_unlock(&c->lock);
+	}
+}
+
+/* The coordinator's duties, in order. All locked. */
+
+static void expire_silent(struct cluster *c, uint64_t now)
+{
+	for (size_t i = 0; i < c->member_count; i++) {
+		struct member *m = c->members[i];
+		char why[64];
+
+		if (!m->due_ms || now < m->due_ms)
+			continue;
+		snprintf(why, sizeof(why), "no answer for %llu ms", (unsigned long long)(m->heard_ms ? now - m->heard_ms : 0));
+		member_set_down(m, m->heard_ms ? why : "no answer");
+		line_cut(&m->line);
+	}
+}
+
+/* The primary; while there is none, and nothing is known yet, any server that answers. */
+static struct member *table_source(const struct cluster *c, bool known)
+{
+	if (c->primary >= 0 && c->members[c->primary]->health == HEALTH_UP)
+		return c->members[c->primary];
+	for (size_t i = 0; i < c->member_count; i++)
+		known |= c->members[i]->health == HEALTH_UNKNOWN;
+	for (size_t i = 0; i < c->member_count && !known; i++)
+		if (c->members[i]->health == HEALTH_UP && c->members[i]->role == ROLE_REPLICA)
+			return c->members[i];
+	return NULL;
+}
+
+static void give_task(struct member *m, unsigned task)
+{
+	m->tasks |= task;
+	member_wake(m);
+}
+
+static void run_job(struct cluster *c, struct job *job, unsigned task, bool known, uint64_t now)
+{
+	struct member *source = table_source(c, known);
+	uint64_t asked = atomic_load(&job->asked);
+
+	/* The reader went down or away with the task undone. */
+	if (job->reader && job->reader != source)
+		job->reader = NULL;
+	if (asked == job->served || job->reader || now < job->last_start_ms + CLUSTER_REFRESH_GAP_MS)
+		return;
+	job->last_start_ms = now;
+	if (!source) {
+		/* Nobody to ask: who waits for the answer gets what is known. It is read again when a primary appears. */
+		if (known) {
+			job->served = asked;
+			c->changed = true;
+		}
+		return;
+	}
+	job->started = asked;
+	job->reader = source;
+	give_task(source, task);
+}
+
+static void schedule(struct cluster *c, uint64_t now)
+{
+	run_job(c, &c->account_job, TASK_ACCOUNTS, c->accounts_known, now);
+	run_job(c, &c->catalog_job, TASK_CATALOG, c->catalog != NULL, now);
+	if (atomic_exchange(&c->variables_asked, false))
+		for (size_t i = 0; i < c->member_count; i++)
+			if (c->members[i]->health == HEALTH_UP)
+				give_task(c->members[i], TASK_VARIABLES);
+	if (now < c->next_check_ms)
+		return;
+	c->next_check_ms = now + CLUSTER_CATALOG_CHECK_MS;
+	if (c->primary >= 0 && c->members[c->primary]->health == HEALTH_UP)
+		give_task(c->members[c->primary], TASK_CATALOG_CHECK);
+	if (now < c->next_refresh_ms)
+		return;
+	if (c->next_refresh_ms) {
+		atomic_fetch_add(&c->account_job.asked, 1);
+		atomic_store(&c->variables_asked, true);
+	}
+	c->next_refresh_ms = now + CLUSTER_TABLES_MS;
+}
+
+static void arm_watchers(struct cluster *c)
+{
+	for (size_t i = 0; i < c->member_count; i++) {
+		struct member *m = c->members[i];
+		bool arm = m->health == HEALTH_UP && m->role == ROLE_REPLICA;
+
+		if (m->armed == arm && m->armed_settings == m->settings)
+			continue;
+		m->armed = arm;
+		m->armed_settings = m->settings;
+		watcher_arm(&m->watcher, arm, m->seen.flavour, m->settings, m->settings_index);
+	}
+}
+
+static int sleep_ms(const struct cluster *c, uint64_t now)
+{
+	uint64_t until = now + LONGEST_SLEEP_MS;
+
+	for (size_t i = 0; i < c->member_count; i++)
+		if (c->members[i]->due_ms && c->members[i]->due_ms < until)
+			until = c->members[i]->due_ms;
+	if (atomic_load(&c->account_job.asked) != c->account_job.served && now + CLUSTER_REFRESH_GAP_MS < until)
+		until = now + CLUSTER_REFRESH_GAP_MS;
+	return until > now ? (int)(until - now) : 0;
+}
+
+static void wait_for_news(struct cluster *c, int timeout_ms)
+{
+	struct pollfd fd = { .fd = c->wake_fd, .events = POLLIN };
+	uint64_t count;
+
+	if (poll(&fd, 1, timeout_ms) > 0)
+		while (read(c->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+			;
+}
+
+/* One round. Gives the snapshot to publish, NULL when nothing changed; `*timeout_ms` is when to look again. False: the end. */
+static bool round_of(struct cluster *c, struct snapshot **out, int *timeout_ms)
+{
+	uint64_t now = clock_ms();
+	bool go;
+
+	*out = NULL;
+	pthread_mutex_lock(&c->lock);
+	go = !c->stop;
+	if (go && c->next_settings)
+		adopt_settings(c);
+	if (go) {
+		expire_silent(c, now);
+		cluster_judge(c);
+		schedule(c, now);
+		arm_watchers(c);
+	}
+	if (go && c->changed) {
+		c->changed = false;
+		*out = cluster_make_snapshot(c);
+	}
+	*timeout_ms = sleep_ms(c, now);
+	pthread_mutex_unlock(&c->lock);
+	return go;
+}
+
+static void publish(struct cluster *c, struct snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	c->listener.publish(c->owner, snapshot);
+	snapshot_unref(snapshot);
+}
+
+static void *coordinate(void *arg)
+{
+	struct cluster *c = arg;
+	struct snapshot *snapshot;
+	int timeout_ms;
+
+	while (round_of(c, &snapshot, &timeout_ms)) {
+		publish(c, snapshot);
+		bury_finished(c);
+		wait_for_news(c, timeout_ms);
+	}
+	return NULL;
+}
+
+static void free_cluster(struct cluster *c)
+{
+	for (size_t i = 0; i < c->member_count; i++)
+		free_member(c->members[i]);
+	while (c->graveyard) {
+		struct member *m = c->graveyard;
+
+		c->graveyard = m->next;
+		free_member(m);
+	}
+	accounts_free(c->accounts, c->account_count);
+	catalog_free(c->catalog);
+	if (c->next_settings)
+		settings_unref(c->next_settings);
+	settings_unref(c->settings);
+	pthread_mutex_destroy(&c->lock);
+	if (c->wake_fd >= 0)
+		close(c->wake_fd);
+	free(c);
+}
+
+/* All monitors and watchers end; the coordinator is not running. */
+static void stop_members(struct cluster *c)
+{
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->member_count; i++)
+		member_tell_to_stop(c->members[i]);
+	pthread_mutex_unlock(&c->lock);
+	for (size_t i = 0; i < c->member_count; i++)
+		member_join(c->members[i]);
+	while (c->leaving) {
+		struct member *m = c->leaving;
+
+		c->leaving = m->next;
+		member_join(m);
+		m->next = c->graveyard;
+		c->graveyard = m;
+	}
+}
+
+static struct cluster *new_cluster(struct settings *settings, const struct cluster_listener *listener, void *owner)
+{
+	struct cluster *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->listener = *listener;
+	c->owner = owner;
+	c->settings = settings_ref(settings);
+	c->primary = -1;
+	c->root = -1;
+	atomic_init(&c->account_job.asked, 1);
+	atomic_init(&c->catalog_job.asked, 1);
+	pthread_mutex_init(&c->lock, NULL);
+	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return c;
+}
+
+static bool add_members(struct cluster *c)
+{
+	bool ok = true;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; ok && i < c->settings->server_count && i < CLUSTER_MAX_SERVERS; i++) {
+		struct member *m = new_member(c, c->settings, i);
+
+		ok = m != NULL;
+		if (m)
+			c->members[c->member_count++] = m;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return ok;
+}
+
+struct cluster *cluster_start(struct settings *settings, const struct cluster_listener *listener, void *owner)
+{
+	struct cluster *c;
+	struct snapshot *first;
+	int error;
+
+	mysql_library_init(0, NULL, NULL);
+	c = new_cluster(settings, listener, owner);
+	if (!c || c->wake_fd < 0) {
+		log_error(NULL, "cluster watch: %s", strerror(errno));
+		goto failed;
+	}
+	if (!add_members(c))
+		goto failed;
+	pthread_mutex_lock(&c->lock);
+	first = cluster_make_snapshot(c);
+	pthread_mutex_unlock(&c->lock);
+	publish(c, first);
+	error = pthread_create(&c->thread, NULL, coordinate, c);
+	if (!error)
+		return c;
+	log_error(NULL, "cluster watch: no thread: %s", strerror(error));
+failed:
+	if (c) {
+		stop_members(c);
+		free_cluster(c);
+	}
+	return NULL;
+}
+
+void cluster_stop(struct cluster *cluster)
+{
+	if (!cluster)
+		return;
+	pthread_mutex_lock(&cluster->lock);
+	cluster->stop = true;
+	pthread_mutex_unlock(&cluster->lock);
+	cluster_wake(cluster);
+	pthread_join(cluster->thread, NULL);
+	stop_members(cluster);
+	free_cluster(cluster);
+}
+
+void cluster_reload(struct cluster *cluster, struct settings *settings)
+{
+	struct settings *skipped;
+
+	pthread_mutex_lock(&cluster->lock);
+	skipped = cluster->next_settings;
+	cluster->next_settings = settings_ref(settings);
+	pthread_mutex_unlock(&cluster->lock);
+	if (skipped)
+		settings_unref(skipped);
+	cluster_wake(cluster);
+}
+
+void cluster_want(struct cluster *cluster, struct server *server, const struct gtid_set *want)
+{
+	(void)cluster;
+	watcher_want(server->watcher, want);
+}
+
+void cluster_suspect(struct cluster *cluster, struct server *server)
+{
+	struct member *m = member_of(server);
+
+	(void)cluster;
+	if (!atomic_exchange(&m->suspect, true))
+		member_wake(m);
+}
+
+void cluster_refresh_accounts(struct cluster *cluster)
+{
+	atomic_fetch_add(&cluster->account_job.asked, 1);
+	cluster_wake(cluster);
+}
+
+void cluster_refresh_catalog(struct cluster *cluster)
+{
+	atomic_fetch_add(&cluster->catalog_job.asked, 1);
+	cluster_wake(cluster);
+}
+
+void cluster_refresh_variables(struct cluster *cluster)
+{
+	atomic_store(&cluster->variables_asked, true);
+	cluster_wake(cluster);
+}

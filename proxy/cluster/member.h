@@ -1,0 +1,134 @@
+/*
+ * Inside the cluster watch: one configured server with its threads, and the state that monitors, coordinator and callers share. One
+ * lock guards it all (`cluster.lock`); it is never held across a call to a server or to the listener.
+ */
+#ifndef TANDEM_CLUSTER_MEMBER_H
+#define TANDEM_CLUSTER_MEMBER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "proxy/cluster/accounts.h"
+#include "proxy/cluster/catalog.h"
+#include "proxy/cluster/cluster.h"
+#include "proxy/cluster/lag.h"
+#include "proxy/cluster/line.h"
+#include "proxy/cluster/observation.h"
+#include "proxy/cluster/variables.h"
+#include "proxy/cluster/watcher.h"
+
+enum {
+	CLUSTER_RETRY_MS = 250,		  /* a server that is down is tried this often */
+	CLUSTER_REFRESH_GAP_MS = 200,	  /* between two readings of the account tables */
+	CLUSTER_CATALOG_CHECK_MS = 5000,  /* was a routine changed behind Tandem's back? */
+	CLUSTER_TABLES_MS = 30000,	  /* accounts and variables (SET GLOBAL), changed behind Tandem's back */
+	CLUSTER_TABLE_DEADLINE_MS = 10000, /* reading a whole table takes longer than a look */
+};
+
+/* Work for a monitor besides looking. */
+#define TASK_ACCOUNTS 1u
+#define TASK_CATALOG 2u	      /* read */
+#define TASK_CATALOG_CHECK 4u /* read if its stamp differs */
+#define TASK_VARIABLES 8u
+
+struct member {
+	struct cluster *cluster;
+	struct server *server;
+	struct member *next;
+	pthread_t thread;
+	int wake_fd;	      /* eventfd: stop, suspect, task */
+	_Atomic bool suspect; /* look at once */
+	struct line line;     /* the monitor's */
+	struct watcher watcher;
+
+	/* Under cluster.lock. */
+	bool stop;
+	bool finished;		   /* the thread is at its end and may be joined */
+	struct settings *settings; /* with the entry this member lives by: settings->servers[settings_index] */
+	size_t settings_index;
+	enum server_health health;
+	char trouble[300];	 /* why it is down */
+	bool has_seen;
+	struct observation seen;
+	uint64_t heard_ms;	 /* last answer */
+	uint64_t due_ms;	 /* no answer by then: down by silence; 0 not waiting */
+	unsigned tasks;
+	struct variable_list *variables;
+	bool was_limited; /* the last attempt met a full server */
+
+	/* The coordinator's verdict, under cluster.lock. */
+	enum server_role role;
+	enum server_role last_role; /* last one that was not UNKNOWN */
+	int source;
+	bool takes_reads;
+	bool lagging; /* as last judged while there was a primary */
+	uint64_t epoch;
+	bool logged_broken;
+	bool armed; /* as the watcher was last told */
+	const struct settings *armed_settings;
+};
+
+/* Something to be read from one server at somebody's request. Under cluster.lock but for `asked`. */
+struct job {
+	_Atomic uint64_t asked; /* grows with each request */
+	uint64_t started;	/* the value of `asked` the reading under way will satisfy */
+	uint64_t served;
+	struct member *reader; /* NULL: none under way */
+	uint64_t last_start_ms;
+};
+
+struct cluster {
+	struct cluster_listener listener;
+	void *owner;
+	pthread_t thread;
+	int wake_fd; /* eventfd of the coordinator */
+	pthread_mutex_t lock;
+
+	/* Under the lock. */
+	bool stop;
+	struct settings *settings;
+	struct settings *next_settings; /* from cluster_reload(), not adopted yet */
+	struct member *members[CLUSTER_MAX_SERVERS]; /* in the order of the settings */
+	size_t member_count;
+	struct member *leaving;	 /* told to stop, not joined */
+	struct member *graveyard; /* joined; kept because callers may hold their server */
+	struct lag_ring marks;
+	struct account *accounts;
+	size_t account_count;
+	bool accounts_known;
+	struct catalog *catalog;
+	char catalog_stamp[CATALOG_STAMP_BYTES];
+	bool changed; /* something a worker must hear of */
+	struct job account_job;
+	struct job catalog_job;
+	uint64_t next_check_ms;
+	uint64_t next_refresh_ms;
+	_Atomic bool variables_asked;
+
+	/* The coordinator's own. */
+	uint64_t number;
+	int primary;
+	int root;
+	char primary_why[512];
+};
+
+/* monitor.c */
+bool member_start(struct member *member) __attribute__((warn_unused_result));
+/* Asks the threads to end. Locked. */
+void member_tell_to_stop(struct member *member);
+/* Joins the monitor; the watcher too. Unlocked. */
+void member_join(struct member *member);
+void member_wake(struct member *member);
+/* Declares it down. Locked. */
+void member_set_down(struct member *member, const char *why);
+
+/* publish.c: the snapshot of this moment. Locked. NULL when memory ran out. */
+struct snapshot *cluster_make_snapshot(struct cluster *cluster);
+
+/* judge.c: roles, lag and who takes reads, from what the monitors brought. Locked; sets cluster->changed. */
+void cluster_judge(struct cluster *cluster);
+
+/* cluster.c */
+void cluster_wake(struct cluster *cluster);
+
+#endif

@@ -1,0 +1,426 @@
+/* One server's monitor: connect, look, publish, and read its tables when told to. */
+#include "proxy/cluster/member.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/cluster/flavour.h"
+
+enum {
+	LOOK_GAP_MS = 20,	/* a storm of suspicions does not become a storm of looks */
+	RESTART_SLACK_MS = 2000, /* boot times are told in whole seconds */
+};
+
+/* One turn's own copy of what it needs of the shared state. */
+struct turn {
+	struct settings *settings;
+	const struct server_settings *own;
+	unsigned tasks;
+	bool stop;
+};
+
+static void begin_turn(struct member *m, struct turn *turn)
+{
+	pthread_mutex_lock(&m->cluster->lock);
+	turn->settings = settings_ref(m->settings);
+	turn->own = &turn->settings->servers[m->settings_index];
+	turn->stop = m->stop;
+	turn->tasks = m->tasks;
+	pthread_mutex_unlock(&m->cluster->lock);
+}
+
+static void drain_event(int fd)
+{
+	uint64_t count;
+
+	while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+}
+
+void member_wake(struct member *member)
+{
+	uint64_t one = 1;
+
+	while (write(member->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+/* Sleeps until `until_ms`, a wake-up, or the line's end: a server that dies closes it, and that is seen here within a millisecond
+ * and not at the next look. */
+static void sleep_until(struct member *m, uint64_t until_ms)
+{
+	uint64_t now = clock_ms();
+	struct pollfd fds[2] = { { .fd = m->wake_fd, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	int timeout = until_ms > now ? (int)(until_ms - now) : 0;
+
+	if (m->line.mysql)
+		fds[1].fd = (int)mysql_get_socket(m->line.mysql);
+	if (poll(fds, 2, timeout) > 0 && fds[0].revents)
+		drain_event(m->wake_fd);
+}
+
+/* How long the server may be silent from now on. Half a time-out is the least a look gets, and counted from the last answer the
+ * whole of it is the most, so that a stopped server is noticed within one read_timeout and not interval + read_timeout. */
+static uint64_t next_due(const struct member *m, uint64_t now)
+{
+	const struct monitor_settings *s = &m->settings->monitor;
+	uint64_t look = (uint64_t)s->interval_ms + s->read_timeout_ms / 2;
+
+	return now + (look > s->read_timeout_ms ? look : s->read_timeout_ms);
+}
+
+static const char *health_word(const struct member *m)
+{
+	return m->health == HEALTH_UNKNOWN ? "first seen" : "back";
+}
+
+static void set_up(struct member *m)
+{
+	if (m->health == HEALTH_UP)
+		return;
+	log_info(NULL, "server %s: up (%s), %s, server id %u", m->server->name, health_word(m), m->seen.version_text,
+		 m->seen.server_id);
+	m->health = HEALTH_UP;
+	m->trouble[0] = '\0';
+	m->cluster->changed = true;
+}
+
+void member_set_down(struct member *member, const char *why)
+{
+	member->due_ms = 0;
+	if (member->health == HEALTH_DOWN)
+		return;
+	log_warning(NULL, "server %s: down: %s", member->server->name, why);
+	snprintf(member->trouble, sizeof(member->trouble), "%s", why);
+	member->health = HEALTH_DOWN;
+	member->cluster->changed = true;
+}
+
+static bool was_restarted(const struct member *m, const struct observation *now)
+{
+	if (!m->has_seen || now->connection_id == m->seen.connection_id)
+		return false;
+	return now->connection_id < m->seen.connection_id || now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
+}
+
+/* The position only grows, but for a restart, a re-clone or RESET MASTER. `before` was on the board before the look began. */
+static void take_position(struct member *m, const struct observation *now, const struct gtid_set *before, bool restarted)
+{
+	if (restarted || !gtid_covers(&now->position, before)) {
+		if (!restarted)
+			log_warning(NULL, "server %s: its GTID position went back", m->server->name);
+		gtid_board_reset(&m->server->applied, &now->position);
+	} else {
+		gtid_board_raise(&m->server->applied, &now->position);
+	}
+}
+
+/* The address traffic uses is the one this line was opened to: no second look-up can differ from it. Written once, before the first
+ * snapshot that says up. */
+static void take_address(struct member *m)
+{
+	struct server *server = m->server;
+	socklen_t len = sizeof(server->address);
+
+	if (server->address_len)
+		return;
+	if (getpeername((int)mysql_get_socket(m->line.mysql), (struct sockaddr *)&server->address, &len) == 0)
+		server->address_len = len;
+}
+
+static bool differs_publicly(const struct observation *a, const struct observation *b)
+{
+	return a->version != b->version || a->capabilities != b->capabilities || a->max_connections != b->max_connections ||
+	       a->skip_name_resolve != b->skip_name_resolve || strcmp(a->own_name, b->own_name) || strcmp(a->own_ip, b->own_ip);
+}
+
+static void publish_seen(struct member *m, const struct observation *now, const struct gtid_set *before)
+{
+	bool restarted;
+
+	pthread_mutex_lock(&m->cluster->lock);
+	restarted = was_restarted(m, now);
+	if (restarted) {
+		log_info(NULL, "server %s: was restarted", m->server->name);
+		m->epoch++;
+		m->cluster->changed = true;
+	}
+	if (!m->has_seen || differs_publicly(&m->seen, now))
+		m->cluster->changed = true;
+	take_position(m, now, before, restarted);
+	take_address(m);
+	m->seen = *now;
+	m->has_seen = true;
+	m->was_limited = false;
+	m->heard_ms = clock_ms();
+	m->due_ms = next_due(m, m->heard_ms);
+	if (m->cluster->primary >= 0 && m->cluster->members[m->cluster->primary] == m)
+		lag_note(&m->cluster->marks, &now->position, m->heard_ms);
+	set_up(m);
+	pthread_mutex_unlock(&m->cluster->lock);
+	cluster_wake(m->cluster);
+}
+
+/* Under the lock: a reading this member was asked for has ended. */
+static void finish_job(struct member *m, struct job *job, bool done)
+{
+	if (job->reader != m)
+		return;
+	job->reader = NULL;
+	if (!done)
+		return;
+	job->served = job->started;
+	m->cluster->changed = true;
+}
+
+static void publish_failure(struct member *m)
+{
+	pthread_mutex_lock(&m->cluster->lock);
+	if (line_error_is_limit(&m->line) && m->health == HEALTH_UP) {
+		/* It answers, only not to us: full is not down. */
+		if (!m->was_limited)
+			log_warning(NULL, "server %s: no connection left for the monitor: %s", m->server->name, m->line.error_text);
+		m->was_limited = true;
+		m->heard_ms = clock_ms();
+		m->due_ms = next_due(m, m->heard_ms);
+	} else {
+		member_set_down(m, m->line.error_text);
+	}
+	m->tasks = 0;
+	finish_job(m, &m->cluster->account_job, false);
+	finish_job(m, &m->cluster->catalog_job, false);
+	pthread_mutex_unlock(&m->cluster->lock);
+	cluster_wake(m->cluster);
+}
+
+/* For a server that is up silence goes on counting while its line is opened anew; one that is not gets a limit to answer in, so
+ * that the coordinator cuts a line that hangs. */
+static void extend_due(struct member *m, uint64_t ms, bool also_up)
+{
+	pthread_mutex_lock(&m->cluster->lock);
+	if (also_up || m->health != HEALTH_UP)
+		m->due_ms = clock_ms() + ms;
+	pthread_mutex_unlock(&m->cluster->lock);
+}
+
+static bool read_variables(struct member *m, enum sql_flavour flavour)
+{
+	struct variable_list *list = variables_read(&m->line, flavour);
+	struct variable_list *old;
+
+	if (!list)
+		return false;
+	pthread_mutex_lock(&m->cluster->lock);
+	old = m->variables;
+	m->variables = list;
+	if (!variables_equal(old, list))
+		m->cluster->changed = true;
+	pthread_mutex_unlock(&m->cluster->lock);
+	variables_free(old);
+	return true;
+}
+
+static void read_accounts(struct member *m, enum sql_flavour flavour)
+{
+	struct cluster *c = m->cluster;
+	size_t count = 0, old_count;
+	struct account *accounts = accounts_read(&m->line, flavour, &count);
+	struct account *old;
+
+	if (!accounts && m->line.error && !line_error_is_loss(&m->line))
+		log_warning(NULL, "server %s: cannot read the account tables: %s", m->server->name, m->line.error_text);
+	pthread_mutex_lock(&c->lock);
+	old = c->accounts;
+	old_count = c->account_count;
+	if (accounts) {
+		c->accounts = accounts;
+		c->account_count = count;
+		c->accounts_known = true;
+	}
+	/* A refusal is an answer: whoever waits for a newer snapshot gets one. */
+	finish_job(m, &c->account_job, accounts || !line_error_is_loss(&m->line));
+	pthread_mutex_unlock(&c->lock);
+	if (accounts)
+		accounts_free(old, old_count);
+}
+
+static void read_catalog(struct member *m, const struct observation *seen, bool always)
+{
+	struct cluster *c = m->cluster;
+	char stamp[CATALOG_STAMP_BYTES] = "";
+	struct catalog *catalog = NULL;
+	struct catalog *old = NULL;
+	bool same;
+
+	pthread_mutex_lock(&c->lock);
+	memcpy(stamp, c->catalog_stamp, sizeof(stamp));
+	pthread_mutex_unlock(&c->lock);
+	/* The stamp is read before the routines: a change in between is seen at the next check. */
+	char now[CATALOG_STAMP_BYTES] = "";
+	same = catalog_stamp(&m->line, seen->flavour, now) && !strcmp(stamp, now);
+	if (always || !same)
+		catalog = catalog_read(&m->line, seen->flavour, seen->version);
+	if (!catalog && m->line.error && !line_error_is_loss(&m->line))
+		log_warning(NULL, "server %s: cannot read the stored routines: %s", m->server->name, m->line.error_text);
+	pthread_mutex_lock(&c->lock);
+	if (catalog) {
+		old = c->catalog;
+		c->catalog = catalog;
+		memcpy(c->catalog_stamp, now, sizeof(now));
+		c->changed |= !catalog_equal(old, catalog);
+	}
+	if (always)
+		finish_job(m, &c->catalog_job, catalog || !line_error_is_loss(&m->line));
+	pthread_mutex_unlock(&c->lock);
+	catalog_free(old);
+}
+
+static void run_tasks(struct member *m, unsigned tasks, const struct observation *seen)
+{
+	if (!tasks)
+		return;
+	pthread_mutex_lock(&m->cluster->lock);
+	m->tasks &= ~tasks;
+	m->due_ms = clock_ms() + CLUSTER_TABLE_DEADLINE_MS;
+	pthread_mutex_unlock(&m->cluster->lock);
+	if (tasks & TASK_VARIABLES)
+		read_variables(m, seen->flavour);
+	if (tasks & TASK_ACCOUNTS)
+		read_accounts(m, seen->flavour);
+	if (tasks & (TASK_CATALOG | TASK_CATALOG_CHECK))
+		read_catalog(m, seen, tasks & TASK_CATALOG);
+	pthread_mutex_lock(&m->cluster->lock);
+	m->due_ms = next_due(m, clock_ms());
+	pthread_mutex_unlock(&m->cluster->lock);
+	cluster_wake(m->cluster);
+}
+
+/* Connects, and learns what a connection shows once. */
+static bool connect_member(struct member *m, const struct turn *turn, struct observation *seen)
+{
+	if (m->line.mysql)
+		return true;
+	extend_due(m, (uint64_t)turn->settings->monitor.connect_timeout_ms + turn->settings->monitor.read_timeout_ms, false);
+	if (!line_open(&m->line, turn->own, &turn->settings->monitor))
+		return false;
+	if (!observe_greeting(&m->line, seen))
+		return false;
+	/* Before the first "up": a session cannot begin without knowing what its variables start as. */
+	extend_due(m, CLUSTER_TABLE_DEADLINE_MS, true);
+	return read_variables(m, seen->flavour);
+}
+
+/* A line may be closed for reasons of its own (KILL, a time-out); a server is down when it cannot be reached anew. */
+static bool look(struct member *m, const struct turn *turn, struct observation *seen)
+{
+	bool was_open = m->line.mysql != NULL;
+
+	if (connect_member(m, turn, seen) && observe_state(&m->line, seen))
+		return true;
+	if (!was_open || !line_error_is_loss(&m->line))
+		return false;
+	line_close(&m->line);
+	return connect_member(m, turn, seen) && observe_state(&m->line, seen);
+}
+
+static void take_turn(struct member *m, struct turn *turn, struct observation *seen)
+{
+	struct gtid_set before;
+
+	atomic_store(&m->suspect, false);
+	gtid_board_read(&m->server->applied, &before);
+	if (look(m, turn, seen)) {
+		publish_seen(m, seen, &before);
+		return;
+	}
+	publish_failure(m);
+	line_close(&m->line);
+}
+
+static uint64_t next_look(struct member *m, uint64_t started, const struct settings *settings)
+{
+	return started + (m->line.mysql ? settings->monitor.interval_ms : CLUSTER_RETRY_MS);
+}
+
+/* Sleeps until the next look is due; tasks and suspicions cut it short. */
+static void rest(struct member *m, uint64_t started, const struct settings *settings)
+{
+	uint64_t at = next_look(m, started, settings);
+
+	uint64_t now;
+
+	sleep_until(m, at);
+	now = clock_ms();
+	if (now < started + LOOK_GAP_MS)
+		poll(NULL, 0, (int)(started + LOOK_GAP_MS - now));
+}
+
+static void *monitor(void *arg)
+{
+	struct member *m = arg;
+	struct observation seen = { 0 };
+	struct turn turn;
+
+	mysql_thread_init();
+	for (begin_turn(m, &turn); !turn.stop; begin_turn(m, &turn)) {
+		uint64_t started = clock_ms();
+
+		take_turn(m, &turn, &seen);
+		if (m->line.mysql)
+			run_tasks(m, turn.tasks, &seen);
+		rest(m, started, turn.settings);
+		settings_unref(turn.settings);
+	}
+	settings_unref(turn.settings);
+	line_close(&m->line);
+	mysql_thread_end();
+	pthread_mutex_lock(&m->cluster->lock);
+	m->finished = true;
+	pthread_mutex_unlock(&m->cluster->lock);
+	cluster_wake(m->cluster);
+	return NULL;
+}
+
+bool member_start(struct member *member)
+{
+	int error;
+
+	line_init(&member->line);
+	member->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (member->wake_fd < 0)
+		return false;
+	if (!watcher_start(&member->watcher, member->server, member->cluster->listener.moved, member->cluster->owner))
+		goto close_event;
+	member->due_ms = clock_ms() + member->settings->monitor.connect_timeout_ms + member->settings->monitor.read_timeout_ms;
+	error = pthread_create(&member->thread, NULL, monitor, member);
+	if (!error)
+		return true;
+	errno = error;
+	watcher_stop(&member->watcher);
+close_event:
+	close(member->wake_fd);
+	return false;
+}
+
+void member_tell_to_stop(struct member *member)
+{
+	member->stop = true;
+	member_wake(member);
+	line_cut(&member->line);
+}
+
+void member_join(struct member *member)
+{
+	pthread_join(member->thread, NULL);
+	watcher_stop(&member->watcher);
+	line_fini(&member->line);
+	close(member->wake_fd);
+	member->wake_fd = -1;
+}

@@ -1,0 +1,49 @@
+/*
+ * What one look at one server showed. A plain value: the monitor fills it, roles and lag are judged from it.
+ */
+#ifndef TANDEM_CLUSTER_OBSERVATION_H
+#define TANDEM_CLUSTER_OBSERVATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proxy/cluster/gtid.h"
+#include "sql/sql.h"
+
+enum { OBSERVED_LINKS = 4, OBSERVED_HOST = 256 };
+
+enum thread_state { THREAD_STOPPED, THREAD_CONNECTING, THREAD_RUNNING };
+
+/* One replication link: a row of SHOW ALL SLAVES STATUS. */
+struct link_view {
+	char host[OBSERVED_HOST];
+	unsigned port;
+	uint32_t master_server_id; /* 0: never connected since the server started */
+	enum thread_state io;
+	enum thread_state sql;
+	unsigned io_errno;  /* last error, 0 when none; an IO thread that is merely connecting has one too */
+	unsigned sql_errno;
+	uint64_t behind_ms; /* the server's own estimate, UINT64_MAX when it gives none */
+	struct gtid_set io_position;
+};
+
+struct observation {
+	enum sql_flavour flavour;
+	uint32_t version;
+	char version_text[64];
+	uint64_t capabilities;
+	uint8_t collation; /* of the greeting */
+	uint32_t server_id;
+	bool read_only;
+	bool skip_name_resolve;
+	unsigned max_connections;
+	struct gtid_set position; /* applied: replicated or written here */
+	unsigned link_count;
+	struct link_view links[OBSERVED_LINKS];
+	char own_name[OBSERVED_HOST]; /* Tandem's host name as this server sees it, empty when it resolves none */
+	char own_ip[64];	      /* Tandem's address, empty for a Unix socket */
+	uint64_t connection_id;	      /* of the monitor's connection */
+	int64_t booted_ms;	      /* clock_ms() at which the server started, to about a second */
+};
+
+#endif

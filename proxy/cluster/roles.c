@@ -1,0 +1,288 @@
+#include "proxy/cluster/roles.h"
+
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct judge {
+	const struct role_view *views;
+	size_t count;
+	struct role_verdict *out;
+	unsigned followers[CLUSTER_MAX_SERVERS]; /* servers that are up and replicate from this one */
+};
+
+static bool is_up(const struct role_view *view)
+{
+	return view->health == HEALTH_UP && view->seen;
+}
+
+static bool is_local(const char *host)
+{
+	return !strcasecmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");
+}
+
+/* "10.0.0.1:3306", "[::1]:3306" against what a replica calls its master. */
+static bool address_is(const char *address, const char *host, unsigned port)
+{
+	const char *colon = address ? strrchr(address, ':') : NULL;
+	char name[OBSERVED_HOST];
+	size_t len;
+
+	if (!colon || !strncmp(address, "unix:", 5) || strtoul(colon + 1, NULL, 10) != port)
+		return false;
+	len = (size_t)(colon - address);
+	if (len >= 2 && address[0] == '[') {
+		address++;
+		len -= 2;
+	}
+	if (len >= sizeof(name))
+		return false;
+	memcpy(name, address, len);
+	name[len] = '\0';
+	return !strcasecmp(name, host) || (is_local(name) && is_local(host));
+}
+
+/* The configured server at the other end of a link. A server id is what the two told each other; the address is how an operator
+ * happened to write it, and stands in only while the link has not been up since the replica started. */
+static int link_source(const struct judge *j, size_t self, const struct link_view *link)
+{
+	for (size_t i = 0; i < j->count && link->master_server_id; i++)
+		if (i != self && j->views[i].seen && j->views[i].seen->server_id == link->master_server_id)
+			return (int)i;
+	for (size_t i = 0; i < j->count; i++) {
+		const struct role_view *v = &j->views[i];
+
+		if (i != self && (address_is(v->replication_address, link->host, link->port) ||
+				  address_is(v->address, link->host, link->port)))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void find_sources(struct judge *j)
+{
+	for (size_t i = 0; i < j->count; i++) {
+		const struct observation *seen = j->views[i].seen;
+
+		j->out->source[i] = -1;
+		for (unsigned l = 0; seen && l < seen->link_count && j->out->source[i] < 0; l++)
+			j->out->source[i] = link_source(j, i, &seen->links[l]);
+		if (is_up(&j->views[i]) && j->out->source[i] >= 0)
+			j->followers[j->out->source[i]]++;
+	}
+}
+
+static bool is_writable(const struct judge *j, size_t i)
+{
+	return is_up(&j->views[i]) && !j->views[i].seen->read_only;
+}
+
+/* Part of a circle in which two servers replicate from each other. */
+static bool in_ring(const struct judge *j, size_t i)
+{
+	int source = j->out->source[i];
+
+	return source >= 0 && j->out->source[source] == (int)i;
+}
+
+/* Fills `list` with the servers that could be the primary. */
+static size_t find_candidates(const struct judge *j, size_t list[CLUSTER_MAX_SERVERS])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < j->count; i++)
+		if (is_writable(j, i) && j->out->source[i] < 0)
+			list[n++] = i;
+	if (n)
+		return n;
+	for (size_t i = 0; i < j->count; i++)
+		if (is_writable(j, i) && in_ring(j, i))
+			list[n++] = i;
+	return n;
+}
+
+__attribute__((format(printf, 2, 3))) static int none(struct judge *j, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(j->out->why, sizeof(j->out->why), format, args);
+	va_end(args);
+	return -1;
+}
+
+/* The server that had the role, or, at start, the one the others say they replicate from; it is not in force now. */
+static int former_primary(const struct judge *j)
+{
+	int found = -1;
+
+	for (size_t i = 0; i < j->count; i++)
+		if (j->views[i].was == ROLE_PRIMARY)
+			return (int)i;
+	for (size_t i = 0; i < j->count; i++) {
+		if (!j->followers[i] || j->out->source[i] >= 0)
+			continue;
+		if (found >= 0)
+			return -1;
+		found = (int)i;
+	}
+	return found;
+}
+
+static const char *unknown_server(const struct judge *j)
+{
+	for (size_t i = 0; i < j->count; i++)
+		if (j->views[i].health == HEALTH_UNKNOWN)
+			return j->views[i].name;
+	return NULL;
+}
+
+/* One writable server that nobody replicates from. Alone it is the primary; beside a primary that is merely down it is so only if
+ * it was its replica until somebody promoted it: anything else would be a stray that happens to be writable. */
+static bool may_stand_alone(struct judge *j, size_t i, int former)
+{
+	if (former < 0 || former == (int)i || j->views[i].was == ROLE_REPLICA || j->views[i].was == ROLE_PRIMARY)
+		return true;
+	none(j, "%s is writable but nobody replicates from it, and the primary %s is %s", j->views[i].name, j->views[former].name,
+	     is_up(&j->views[former]) ? "read-only" : "down");
+	return false;
+}
+
+static int two_writable(struct judge *j, const size_t *list, size_t n, bool followed)
+{
+	size_t len = 0;
+	char names[256] = "";
+
+	for (size_t i = 0; i < n && len < sizeof(names); i++)
+		if (!followed || j->followers[list[i]])
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len ? " and " : "", j->views[list[i]].name);
+	return none(j, "%s are writable and %s: make all but one read-only replicas", names,
+		    followed ? "are all replicated from" : "neither replicates from another");
+}
+
+/* The primary in force, when no other writable server had been its replica: a server that was never part of the cluster does not
+ * contest the role by being switched on. */
+static bool is_uncontested(const struct judge *j, const size_t *list, size_t n, int former)
+{
+	bool listed = false;
+
+	if (former < 0 || j->views[former].was != ROLE_PRIMARY)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if ((int)list[i] == former)
+			listed = true;
+		else if (j->views[list[i]].was == ROLE_REPLICA)
+			return false;
+	}
+	return listed;
+}
+
+static int choose_among(struct judge *j, const size_t *list, size_t n, int former)
+{
+	size_t followed = 0;
+	size_t best = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!j->followers[list[i]])
+			continue;
+		followed++;
+		best = list[i];
+	}
+	if (followed == 1)
+		return (int)best;
+	if (!followed && is_uncontested(j, list, n, former))
+		return former;
+	if (n > 1)
+		return two_writable(j, list, n, followed > 0);
+	return may_stand_alone(j, list[0], former) ? (int)list[0] : -1;
+}
+
+static int explain_none(struct judge *j, int former)
+{
+	const struct role_view *v = former >= 0 ? &j->views[former] : NULL;
+
+	if (!v)
+		return none(j, "no server is writable");
+	if (!is_up(v))
+		return none(j, "%s is down: %s", v->name, v->trouble ? v->trouble : "not reached yet");
+	if (v->seen->read_only)
+		return none(j, "%s is read-only", v->name);
+	return none(j, "%s replicates from %s, and no other server is writable", v->name,
+		    j->out->source[former] >= 0 ? j->views[j->out->source[former]].name : "another server");
+}
+
+static int none_yet(struct judge *j, const char *unknown)
+{
+	j->out->pending = true;
+	return none(j, "%s has not been asked yet", unknown);
+}
+
+static int choose_primary(struct judge *j, int former)
+{
+	size_t list[CLUSTER_MAX_SERVERS];
+	size_t n = find_candidates(j, list);
+	const char *unknown = unknown_server(j);
+
+	/* At start a verdict waits until each server has answered or is known not to; a primary in force needs no new proof. */
+	if (unknown && (former < 0 || j->views[former].was != ROLE_PRIMARY))
+		return none_yet(j, unknown);
+	if (!n)
+		return explain_none(j, former);
+	return choose_among(j, list, n, former);
+}
+
+/* True when the chain of sources from `i` ends at `root`. */
+static bool leads_to(const struct judge *j, size_t i, int root)
+{
+	int at = (int)i;
+
+	for (size_t step = 0; step < j->count; step++) {
+		at = j->out->source[at];
+		if (at < 0)
+			return false;
+		if (at == root)
+			return true;
+	}
+	return false;
+}
+
+static enum server_role role_of(const struct judge *j, size_t i)
+{
+	int root = j->out->root;
+
+	if ((int)i == root)
+		return ROLE_PRIMARY;
+	if (!is_up(&j->views[i]))
+		return j->views[i].was == ROLE_PRIMARY ? ROLE_UNKNOWN : j->views[i].was;
+	if (root >= 0)
+		return leads_to(j, i, root) ? ROLE_REPLICA : ROLE_STRAY;
+	return j->out->source[i] >= 0 && !in_ring(j, i) ? ROLE_REPLICA : ROLE_UNKNOWN;
+}
+
+void roles_judge(const struct role_view *views, size_t count, struct role_verdict *out)
+{
+	struct judge j = { .views = views, .count = count, .out = out };
+	int former;
+
+	memset(out, 0, sizeof(*out));
+	find_sources(&j);
+	former = former_primary(&j);
+	out->primary = choose_primary(&j, former);
+	out->root = out->primary;
+	/* Down or fenced it keeps the role: nobody else has it, and its replicas stay its replicas. One that follows another
+	 * server, or is contested, does not. */
+	if (out->root < 0 && former >= 0 && out->source[former] < 0 && (!is_up(&views[former]) || views[former].seen->read_only))
+		out->root = former;
+	for (size_t i = 0; i < count; i++)
+		out->roles[i] = role_of(&j, i);
+}
+
+bool roles_link_is_sound(const struct link_view *link)
+{
+	if (link->sql == THREAD_STOPPED && link->sql_errno)
+		return false;
+	return link->io != THREAD_STOPPED || !link->io_errno;
+}

@@ -1,0 +1,36 @@
+/*
+ * Who is what, from what the servers say. Pure: the same views give the same roles. Ambiguous means no primary and a reason, never
+ * a guess.
+ */
+#ifndef TANDEM_CLUSTER_ROLES_H
+#define TANDEM_CLUSTER_ROLES_H
+
+#include "proxy/cluster/observation.h"
+#include "proxy/cluster/snapshot.h"
+
+/* One server as the judge sees it. */
+struct role_view {
+	const char *name;
+	const char *address;		 /* host:port where others may reach it */
+	const char *replication_address; /* NULL: the same */
+	enum server_health health;
+	const struct observation *seen; /* the last look; NULL when it never answered */
+	enum server_role was;		/* role in force until now */
+	const char *trouble;		/* why it is down, NULL */
+};
+
+struct role_verdict {
+	enum server_role roles[CLUSTER_MAX_SERVERS];
+	int source[CLUSTER_MAX_SERVERS]; /* whom it replicates from, -1 none */
+	int primary; /* index, -1: none that takes writes */
+	int root;    /* the primary, or the one that holds the role while it is down or read-only; -1 none */
+	char why[512]; /* when primary is -1 */
+	bool pending;  /* only because not all servers have been asked yet */
+};
+
+void roles_judge(const struct role_view *views, size_t count, struct role_verdict *out);
+
+/* Replication of this server, as far as its threads tell: false when it stands still with an error. */
+bool roles_link_is_sound(const struct link_view *link);
+
+#endif
