@@ -181,13 +181,13 @@ static void put_auth(struct wire_writer *w, struct wire_bytes auth, uint64_t cap
 {
 	if (caps & CLIENT_PLUGIN_AUTH_LENENC) {
 		wire_put_lenenc_bytes(w, auth.data, auth.len);
+	} else if (!(caps & CLIENT_SECURE_CONNECTION)) {
+		put_cstring(w, auth);
 	} else if (auth.len > 0xff) {
 		w->full = true; /* not expressible: better no packet than a wrong one */
-	} else if (caps & CLIENT_SECURE_CONNECTION) {
+	} else {
 		wire_put_u8(w, (uint8_t)auth.len);
 		wire_put_bytes(w, auth.data, auth.len);
-	} else {
-		put_cstring(w, auth);
 	}
 }
 
