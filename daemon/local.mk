@@ -6,3 +6,7 @@ libdaemon_a_SOURCES = \
 	daemon/setting.c \
 	daemon/setting.h \
 	daemon/setting_table.c
+
+bin_PROGRAMS += tandem
+tandem_SOURCES = daemon/main.c
+tandem_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS)

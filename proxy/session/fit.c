@@ -1,0 +1,407 @@
+/*
+ * Bringing a connection to a session's state, and the reverse: turning what lives only on a connection into values, so that it can be
+ * taken away.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/session/pool.h"
+#include "proxy/session/turn.h"
+#include "proxy/session/worker.h"
+
+/* ---- One change each; all return false when it could not be sent ---- */
+
+static bool change(struct turn *t, uint8_t command, const void *text, size_t len)
+{
+	t->pending++;
+	return backend_command(t->backend, EXPECT_FIT, command, text, len);
+}
+
+static bool is_strange(const struct turn *t)
+{
+	return t->backend->session != t->client->id;
+}
+
+/* Something of another session is on it that only a reset removes. */
+static bool needs_reset(const struct turn *t)
+{
+	const struct backend *b = t->backend;
+
+	return b->guard_lost || (is_strange(t) && (b->tainted || b->has_uvars));
+}
+
+/* There is no statement that leaves a schema or goes back to the default role. */
+static bool needs_login(const struct turn *t)
+{
+	const struct state *want = t->client->value, *have = t->backend->value;
+
+	return (have->schema && !want->schema) || (have->role && !want->role);
+}
+
+static bool fit_reset(struct turn *t)
+{
+	struct backend *b = t->backend;
+
+	b->tainted = b->guard_lost = false;
+	t->pending += 2; /* the reset and the set-up query */
+	return backend_reset(b, EXPECT_FIT);
+}
+
+static bool fit_schema(struct turn *t)
+{
+	const char *want = t->client->value->schema, *have = t->backend->value->schema;
+
+	if (!want || (have && !strcmp(want, have)))
+		return true;
+	return change(t, COM_INIT_DB, want, strlen(want));
+}
+
+static bool fit_multi(struct turn *t)
+{
+	uint8_t option[2] = { t->client->multi_statements ? 0 : 1, 0 };
+
+	if (t->client->multi_statements == t->backend->multi_statements)
+		return true;
+	t->backend->multi_statements = t->client->multi_statements;
+	return change(t, COM_SET_OPTION, option, sizeof(option));
+}
+
+/* LAST_INSERT_ID() is 0 on a fresh connection; another session's value must not be seen. */
+static bool wants_last_id(const struct turn *t, uint64_t *value)
+{
+	const struct client *c = t->client;
+	const struct backend *b = t->backend;
+
+	*value = c->last_id_at ? 0 : c->last_id;
+	return is_strange(t) && (b->has_last_id || (*value && !b->is_replica));
+}
+
+static bool fit_variables(struct turn *t)
+{
+	struct backend *b = t->backend;
+	struct client *c = t->client;
+	uint8_t text[8192];
+	struct wire_writer w = wire_writer(text, sizeof(text));
+	unsigned n = 0;
+	uint64_t last_id;
+	char number[64];
+
+	if (b->value != c->value)
+		n = state_put_set(&w, c->value, b->value, c->worker->snapshot, b->pool->index, b->is_replica);
+	if (wants_last_id(t, &last_id)) {
+		int len = snprintf(number, sizeof(number), "%slast_insert_id=%llu", n ? "," : "SET ", (unsigned long long)last_id);
+
+		wire_put_bytes(&w, number, (size_t)len);
+		b->has_last_id = last_id != 0;
+		if (last_id)
+			c->last_id_at = b;
+		n++;
+	}
+	if (!n)
+		return true;
+	return !w.full && change(t, COM_QUERY, w.data, w.len);
+}
+
+static bool fit_role(struct turn *t)
+{
+	const char *want = t->client->value->role, *have = t->backend->value->role;
+
+	if (!want || (have && !strcmp(want, have)))
+		return true;
+	return change(t, COM_QUERY, want, strlen(want));
+}
+
+static bool fit_uvars(struct turn *t)
+{
+	struct client *c = t->client;
+	struct backend *b = t->backend;
+
+	if (!c->uvars || c->uvars_at || b->is_replica)
+		return true;
+	c->uvars_at = b;
+	b->has_uvars = true;
+	return change(t, COM_QUERY, c->uvars, strlen(c->uvars));
+}
+
+/* ---- Prepared statements ---- */
+
+static uint32_t prepare_budget(const struct backend *b)
+{
+	unsigned limit = b->pool->index >= 0 ? b->worker->snapshot->servers[b->pool->index].connection_limit : 0;
+	uint32_t budget = 13000 / (limit ? limit : 150);
+
+	return budget < 16 ? 16 : budget;
+}
+
+void fit_close_prepared(struct backend *b, uint32_t id)
+{
+	uint8_t packet[9];
+	struct wire_writer w = wire_writer(packet, sizeof(packet));
+
+	wire_begin(&w);
+	wire_put_u8(&w, COM_STMT_CLOSE);
+	wire_put_u32(&w, id);
+	wire_end(&w, 0);
+	io_send(&b->io, w.data, w.len);
+}
+
+static bool fit_prepare(struct turn *t)
+{
+	struct backend *b = t->backend;
+	struct statement *s = t->statement;
+	uint32_t evicted;
+
+	statement_key(s->text, s->len, t->client->value, t->client->worker->snapshot, s->key);
+	t->slot = prepared_find(&b->statements, s);
+	if (t->slot != PREPARED_NONE)
+		return true;
+	t->slot = prepared_add(&b->statements, s->key, prepare_budget(b), &evicted);
+	if (t->slot == PREPARED_NONE)
+		return false;
+	if (evicted)
+		fit_close_prepared(b, evicted);
+	t->pending++;
+	if (!backend_command(b, EXPECT_PREPARE, COM_STMT_PREPARE, s->text, s->len))
+		return false;
+	backend_last_expect(b)->slot = t->slot;
+	return true;
+}
+
+/* A prepare that is still under way is named by -1, which only MariaDB understands. */
+static bool must_know_id(const struct turn *t)
+{
+	const struct backend *b = t->backend;
+
+	return t->statement && !b->statements.slots[t->slot].id &&
+	       (t->careful || b->worker->snapshot->servers[b->pool->index].flavour == SQL_MYSQL);
+}
+
+/* ---- All of it ---- */
+
+static bool is_fit(const struct turn *t)
+{
+	const struct backend *b = t->backend;
+	const struct client *c = t->client;
+
+	return b->value == c->value && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
+	       (!c->uvars || c->uvars_at || b->is_replica);
+}
+
+static enum fit log_in_again(struct turn *t)
+{
+	t->wait = WAIT_CONNECT;
+	return backend_login_again(t->backend) ? FIT_WAITING : FIT_FAILED;
+}
+
+static bool send_changes(struct turn *t)
+{
+	struct backend *b = t->backend;
+
+	if (needs_reset(t) && !fit_reset(t))
+		return false;
+	if (!fit_schema(t) || !fit_multi(t) || !fit_variables(t) || !fit_role(t) || !fit_uvars(t))
+		return false;
+	if (t->pending || state_equal(b->value, t->client->value))
+		backend_set_value(b, t->client->value);
+	b->session = t->client->id;
+	return true;
+}
+
+enum fit fit_backend(struct turn *turn)
+{
+	turn->careful = !turn->is_read;
+	if (!is_fit(turn)) {
+		if (needs_login(turn))
+			return turn->backend->queue_count ? FIT_FAILED : log_in_again(turn);
+		if (!send_changes(turn))
+			return FIT_FAILED;
+	}
+	if (turn->pending && turn->careful)
+		return FIT_WAITING;
+	if (turn->statement && !turn->statement->opened && turn->command != COM_STMT_CLOSE) {
+		if (!fit_prepare(turn))
+			return FIT_FAILED;
+		if (must_know_id(turn))
+			return FIT_WAITING;
+	}
+	return FIT_READY;
+}
+
+/* ---- Captured rows ---- */
+
+/* Captured bytes are whole packets of a DEPRECATE_EOF result without its final OK: count, definitions, rows. */
+static bool next_packet(struct wire_reader *at, struct wire_bytes *payload)
+{
+	size_t len;
+
+	if (wire_left(at) < WIRE_HEADER_BYTES)
+		return false;
+	len = wire_header_len(at->at);
+	wire_get_bytes(at, WIRE_HEADER_BYTES);
+	*payload = wire_get_bytes(at, len);
+	return !at->bad;
+}
+
+bool captured_first(struct buf *captured, struct wire_reader *at, unsigned *columns)
+{
+	struct wire_bytes payload;
+	struct wire_reader r;
+
+	*at = wire_reader(buf_head(captured), buf_len(captured));
+	if (!next_packet(at, &payload))
+		return false;
+	r = wire_reader(payload.data, payload.len);
+	*columns = (unsigned)wire_get_lenenc(&r);
+	for (unsigned i = 0; i < *columns; i++)
+		if (!next_packet(at, &payload))
+			return false;
+	return *columns <= 4;
+}
+
+bool captured_next(struct wire_reader *at, unsigned columns, struct captured_row *row)
+{
+	struct wire_bytes payload;
+	struct wire_reader r;
+
+	if (!next_packet(at, &payload))
+		return false;
+	r = wire_reader(payload.data, payload.len);
+	row->count = columns;
+	for (unsigned i = 0; i < columns; i++) {
+		if (wire_left(&r) && *r.at == 0xfb) {
+			wire_get_u8(&r);
+			row->columns[i] = (struct wire_bytes){ NULL, 0 };
+		} else {
+			row->columns[i] = wire_get_lenenc_bytes(&r);
+		}
+	}
+	return !r.bad;
+}
+
+/* ---- Freezing ---- */
+
+bool fit_needs_freeze(const struct client *client, const struct backend *backend)
+{
+	return (client->uvars_at == backend && client->has_uvars && !client->uvars) ||
+	       (client->last_id_at == backend && client->has_last_id);
+}
+
+bool fit_freeze(struct backend *backend)
+{
+	static const char text[] = "SELECT '', LAST_INSERT_ID(), 'ID', '' UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
+				   "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
+
+	buf_fini(&backend->captured);
+	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, sizeof(text) - 1);
+}
+
+struct text {
+	char *data;
+	size_t len, size;
+	bool failed;
+};
+
+static void add(struct text *t, const void *bytes, size_t len)
+{
+	if (t->len + len + 1 > t->size) {
+		size_t size = (t->len + len + 64) * 2;
+		char *grown = realloc(t->data, size);
+
+		if (!grown) {
+			t->failed = true;
+			return;
+		}
+		t->data = grown;
+		t->size = size;
+	}
+	memcpy(t->data + t->len, bytes, len);
+	t->len += len;
+	t->data[t->len] = '\0';
+}
+
+static bool is_plain(struct wire_bytes v)
+{
+	for (size_t i = 0; i < v.len; i++)
+		if (v.data[i] < 0x20 || v.data[i] > 0x7e)
+			return false;
+	return v.len < 2000; /* the table cuts at 2,048 characters */
+}
+
+static void add_quoted(struct text *t, struct wire_bytes v, char quote)
+{
+	add(t, &quote, 1);
+	for (size_t i = 0; i < v.len; i++) {
+		if (v.data[i] == (uint8_t)quote)
+			add(t, &quote, 1);
+		add(t, &v.data[i], 1);
+	}
+	add(t, &quote, 1);
+}
+
+static bool type_is(const struct captured_row *r, const char *name)
+{
+	return r->columns[2].len == strlen(name) && !memcmp(r->columns[2].data, name, r->columns[2].len);
+}
+
+/* "@`name`=value". Text that is not plain ASCII, or that has a backslash, cannot be written safely in every sql_mode. */
+static void add_variable(struct text *t, const struct captured_row *r)
+{
+	struct wire_bytes value = r->columns[1];
+	bool is_text = !type_is(r, "INT") && !type_is(r, "DECIMAL") && !type_is(r, "DOUBLE") && !type_is(r, "INT UNSIGNED");
+
+	add(t, t->len ? ",@" : "SET @", t->len ? 2 : 5);
+	add_quoted(t, r->columns[0], '`');
+	add(t, "=", 1);
+	if (!value.data) {
+		add(t, "NULL", 4);
+	} else if (!is_plain(value) || (is_text && memchr(value.data, '\\', value.len))) {
+		t->failed = true;
+	} else if (is_text) {
+		if (r->columns[3].len) {
+			add(t, "_", 1);
+			add(t, r->columns[3].data, r->columns[3].len);
+		}
+		add_quoted(t, value, '\'');
+	} else {
+		add(t, value.data, value.len);
+		if (type_is(r, "DOUBLE") && !memchr(value.data, 'e', value.len))
+			add(t, "e0", 2);
+	}
+}
+
+bool fit_frozen(struct client *client, struct backend *backend)
+{
+	struct wire_reader at;
+	struct captured_row row;
+	struct text text = { 0 };
+	unsigned columns;
+	uint64_t last_id = 0;
+
+	if (!captured_first(&backend->captured, &at, &columns) || columns != 4)
+		return false;
+	while (captured_next(&at, columns, &row)) {
+		if (type_is(&row, "ID"))
+			last_id = row.columns[1].data ? strtoull((const char *)row.columns[1].data, NULL, 10) : 0;
+		else
+			add_variable(&text, &row);
+	}
+	buf_fini(&backend->captured);
+	if (text.failed) {
+		free(text.data);
+		return false;
+	}
+	if (client->uvars_at == backend) {
+		free(client->uvars);
+		client->uvars = text.data;
+		client->uvars_at = NULL;
+		client->has_uvars = text.data != NULL;
+	} else {
+		free(text.data);
+	}
+	if (client->last_id_at == backend) {
+		client->last_id = last_id;
+		client->last_id_at = NULL;
+	}
+	return true;
+}

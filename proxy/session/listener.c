@@ -1,0 +1,309 @@
+#include "proxy/session/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "proxy/session/worker.h"
+
+enum { BACKLOG = 4096, ACCEPT_BATCH = 64 };
+
+struct listener;
+
+struct socket {
+	struct listener *listener;
+	struct event *event;
+	int fd;
+	char *path; /* of a Unix socket, removed at the end */
+};
+
+struct listener {
+	struct shared *shared;
+	struct event_base *base;
+	struct inbox inbox;
+	pthread_t thread;
+	bool started;
+	int spare_fd; /* given up for a moment to tell a client that there are no more files */
+	unsigned max_clients;
+	size_t count;
+	struct socket sockets[];
+};
+
+/* ---- Binding ---- */
+
+static bool fail(char *why, size_t size, const char *address, const char *what)
+{
+	snprintf(why, size, "proxy.listen %s: %s%s", address, what,
+		 errno == EADDRINUSE ? ": stop what listens there, or change the setting" : "");
+	return false;
+}
+
+static bool bind_unix(struct socket *s, const char *address, const char *path, char *why, size_t size)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int probe;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return fail(why, size, address, "the path is too long for a Unix socket");
+	strcpy(sun.sun_path, path);
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (probe >= 0 && connect(probe, (struct sockaddr *)&sun, sizeof(sun)) == 0) {
+		close(probe);
+		errno = EADDRINUSE;
+		return fail(why, size, address, strerror(errno));
+	}
+	if (probe >= 0)
+		close(probe);
+	unlink(path); /* left by a process that is gone */
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&sun, sizeof(sun)) || listen(s->fd, BACKLOG))
+		return fail(why, size, address, strerror(errno));
+	chmod(path, 0777);
+	s->path = strdup(path);
+	return true;
+}
+
+static bool split(const char *address, char *host, size_t host_size, const char **port)
+{
+	const char *colon = strrchr(address, ':');
+	size_t len;
+
+	if (!colon)
+		return false;
+	len = (size_t)(colon - address);
+	*port = colon + 1;
+	if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
+		address++;
+		len -= 2;
+	}
+	if (len >= host_size)
+		return false;
+	memcpy(host, address, len);
+	host[len] = '\0';
+	return true;
+}
+
+static bool bind_tcp(struct socket *s, const char *address, char *why, size_t size)
+{
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM }, *found;
+	char host[256];
+	const char *port;
+	int one = 1, error;
+
+	errno = 0;
+	if (!split(address, host, sizeof(host), &port))
+		return fail(why, size, address, "expected host:port or unix:/path");
+	error = getaddrinfo(!strcmp(host, "*") || !host[0] ? NULL : host, port, &hints, &found);
+	if (error)
+		return fail(why, size, address, gai_strerror(error));
+	s->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd >= 0)
+		setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	error = s->fd < 0 || bind(s->fd, found->ai_addr, found->ai_addrlen) || listen(s->fd, BACKLOG);
+	freeaddrinfo(found);
+	return !error || fail(why, size, address, strerror(errno));
+}
+
+/* ---- Accepting ---- */
+
+static struct worker *least_loaded(struct shared *shared)
+{
+	struct worker *best = &shared->workers[0];
+
+	for (unsigned i = 1; i < shared->worker_count; i++)
+		if (atomic_load_explicit(&shared->workers[i].client_count, memory_order_relaxed) <
+		    atomic_load_explicit(&best->client_count, memory_order_relaxed))
+			best = &shared->workers[i];
+	return best;
+}
+
+static void describe_peer(const struct sockaddr_storage *peer, char *host, size_t size, uint16_t *port)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
+
+	*port = 0;
+	if (peer->ss_family == AF_INET) {
+		inet_ntop(AF_INET, &v4->sin_addr, host, (socklen_t)size);
+		*port = ntohs(v4->sin_port);
+	} else if (peer->ss_family == AF_INET6) {
+		if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+			inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, (socklen_t)size);
+		else
+			inet_ntop(AF_INET6, &v6->sin6_addr, host, (socklen_t)size);
+		*port = ntohs(v6->sin6_port);
+	} else {
+		snprintf(host, size, "localhost");
+	}
+}
+
+/* A greeting would come first: an ERR in its place is how servers say it. */
+static void turn_away(int fd)
+{
+	uint8_t memory[64];
+	struct wire_writer w = wire_writer(memory, sizeof(memory));
+
+	wire_put_err(&w, ER_CON_COUNT_ERROR, "08004", "Too many connections", 0);
+	if (write(fd, w.data, w.len) < 0)
+		log_debug(NULL, "client gone before it could be turned away");
+	close(fd);
+}
+
+static void out_of_files(struct socket *s)
+{
+	int fd;
+
+	log_warning(NULL, "out of file descriptors: raise LimitNOFILE or ulimit -n; clients are turned away");
+	close(s->listener->spare_fd);
+	fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		turn_away(fd);
+	s->listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static bool accept_one(struct socket *s)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t len = sizeof(peer);
+	struct shared *shared = s->listener->shared;
+	int fd = accept4(s->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	char host[64];
+	uint16_t port;
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			out_of_files(s);
+		return errno == ECONNABORTED || errno == EINTR;
+	}
+	if (s->listener->max_clients && atomic_load(&shared->clients) >= s->listener->max_clients) {
+		turn_away(fd);
+		return true;
+	}
+	describe_peer(&peer, host, sizeof(host), &port);
+	worker_post_client(least_loaded(shared), fd, host, port);
+	return true;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < ACCEPT_BATCH && accept_one(arg); i++)
+		;
+}
+
+/* ---- Life ---- */
+
+static bool open_socket(struct socket *s, const char *address, char *why, size_t why_size)
+{
+	bool ok = !strncmp(address, "unix:", 5) ? bind_unix(s, address, address + 5, why, why_size) :
+						  bind_tcp(s, address, why, why_size);
+
+	if (!ok)
+		return false;
+	s->event = event_new(s->listener->base, s->fd, EV_READ | EV_PERSIST, on_accept, s);
+	return s->event && !event_add(s->event, NULL);
+}
+
+struct listener *listener_open(const struct settings *settings, struct shared *shared, char *why, size_t why_size)
+{
+	size_t count = settings->proxy.listen_count;
+	struct listener *l = calloc(1, sizeof(*l) + count * sizeof(l->sockets[0]));
+
+	snprintf(why, why_size, "out of memory");
+	if (!l)
+		return NULL;
+	l->shared = shared;
+	l->max_clients = settings->proxy.max_clients;
+	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	for (size_t i = 0; i < count; i++)
+		l->sockets[i] = (struct socket){ .listener = l, .fd = -1 };
+	l->count = count;
+	l->base = event_base_new();
+	if (!l->base || !inbox_init(&l->inbox, l->base, l)) {
+		if (l->base)
+			event_base_free(l->base);
+		free(l);
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!open_socket(&l->sockets[i], settings->proxy.listen[i], why, why_size)) {
+			listener_free(l);
+			return NULL;
+		}
+	return l;
+}
+
+static void *run(void *arg)
+{
+	event_base_dispatch(((struct listener *)arg)->base);
+	return NULL;
+}
+
+bool listener_start(struct listener *listener)
+{
+	listener->started = pthread_create(&listener->thread, NULL, run, listener) == 0;
+	return listener->started;
+}
+
+static void close_sockets(struct listener *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		struct socket *s = &l->sockets[i];
+
+		if (s->event)
+			event_free(s->event);
+		s->event = NULL;
+		if (s->fd >= 0)
+			close(s->fd);
+		s->fd = -1;
+		if (s->path)
+			unlink(s->path);
+		free(s->path);
+		s->path = NULL;
+	}
+}
+
+static void deliver_stop(struct inbox_message *message, void *owner)
+{
+	struct listener *l = owner;
+
+	close_sockets(l);
+	event_base_loopbreak(l->base);
+	free(message);
+}
+
+void listener_stop(struct listener *listener)
+{
+	struct inbox_message *m;
+
+	if (!listener->started)
+		return;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		abort();
+	m->deliver = deliver_stop;
+	inbox_post(&listener->inbox, m);
+	pthread_join(listener->thread, NULL);
+	listener->started = false;
+}
+
+void listener_free(struct listener *listener)
+{
+	listener_stop(listener);
+	close_sockets(listener);
+	inbox_fini(&listener->inbox);
+	event_base_free(listener->base);
+	if (listener->spare_fd >= 0)
+		close(listener->spare_fd);
+	free(listener);
+}

@@ -1,0 +1,186 @@
+/* What keeps a session on one connection: taken by statements that succeeded, released by their counterparts. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <xxhash.h>
+
+#include "proxy/session/client.h"
+#include "proxy/session/worker.h"
+
+static struct pins *pins_of(struct client *c)
+{
+	if (!c->pins)
+		c->pins = calloc(1, sizeof(*c->pins));
+	return c->pins;
+}
+
+bool client_is_pinned(const struct client *client)
+{
+	const struct pins *p = client->pins;
+
+	return p && (p->temp_tables || p->locks || p->handlers || p->named || p->tables || p->backup || p->xa || p->sequence ||
+		     p->profiling || p->untracked || p->opaque || p->oneshot);
+}
+
+bool client_pins_all(const struct client *client)
+{
+	const struct pins *p = client->pins;
+
+	return p && client->pinned &&
+	       (p->temp_tables || p->locks || p->tables || p->backup || p->xa || p->profiling || p->untracked || p->opaque || p->oneshot);
+}
+
+void client_pins_clear(struct client *client)
+{
+	if (!client->pins)
+		return;
+	free(client->pins->temp);
+	memset(client->pins, 0, sizeof(*client->pins));
+	client->pinned = NULL;
+}
+
+/* ---- Temporary tables, by the hash of schema and name ---- */
+
+static uint64_t hash_folded(const char *text, size_t len, uint64_t seed)
+{
+	char folded[256];
+
+	len = len < sizeof(folded) ? len : sizeof(folded);
+	for (size_t i = 0; i < len; i++)
+		folded[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+	return XXH3_64bits_withSeed(folded, len, seed);
+}
+
+static uint64_t table_hash(const struct client *c, const struct sql_meaning *m, const char *text)
+{
+	const char *schema = c->value->schema ? c->value->schema : "";
+	uint64_t seed = m->qualifier.len ? hash_folded(text + m->qualifier.at, m->qualifier.len, 1) :
+					   hash_folded(schema, strlen(schema), 1);
+
+	return hash_folded(text + m->name.at, m->name.len, seed);
+}
+
+static int find_temp(const struct pins *p, uint64_t hash)
+{
+	for (int i = 0; i < p->temp_tables; i++)
+		if (p->temp[i] == hash)
+			return i;
+	return -1;
+}
+
+static void add_temp(struct client *c, const struct sql_meaning *m, const char *text)
+{
+	struct pins *p = pins_of(c);
+	uint64_t hash;
+
+	if (!(m->facts & SQL_F_TEMP_NAMED)) {
+		p->opaque = true;
+		return;
+	}
+	hash = table_hash(c, m, text);
+	if (find_temp(p, hash) >= 0)
+		return;
+	if (p->temp_tables == p->temp_size) {
+		uint64_t *grown = realloc(p->temp, (p->temp_size + 8u) * sizeof(*grown));
+
+		if (!grown) {
+			p->opaque = true;
+			return;
+		}
+		p->temp = grown;
+		p->temp_size += 8;
+	}
+	p->temp[p->temp_tables++] = hash;
+}
+
+static void drop_temp(struct client *c, const struct sql_meaning *m, const char *text)
+{
+	struct pins *p = pins_of(c);
+	int at = m->facts & SQL_F_TEMP_NAMED ? find_temp(p, table_hash(c, m, text)) : -1;
+
+	if (at >= 0)
+		p->temp[at] = p->temp[--p->temp_tables];
+}
+
+/* ---- Statements ---- */
+
+/* What a procedure does is known when its body could be lexed. */
+static uint64_t facts_of_call(const struct client *c, const struct sql_meaning *m, const char *text)
+{
+	const struct routine *r;
+
+	if (m->verb != SQL_CALL || !(m->facts & SQL_F_OPAQUE) || !m->name.len)
+		return m->facts;
+	r = snapshot_routine(c->worker->snapshot, text + m->name.at, m->name.len);
+	return r ? (m->facts & ~SQL_F_OPAQUE) | (r->facts & ~SQL_F_TEMP_NAMED) : m->facts;
+}
+
+static const uint64_t pinning = SQL_F_CREATES_TEMP | SQL_F_DROPS_TABLE | SQL_F_GET_LOCK | SQL_F_RELEASE_ALL_LOCKS | SQL_F_FLUSH_LOCK |
+				SQL_F_BACKUP_STAGE | SQL_F_BACKUP_END | SQL_F_HANDLER_OPEN | SQL_F_HANDLER_CLOSE | SQL_F_XA_OPEN |
+				SQL_F_XA_CLOSE | SQL_F_SEQUENCE | SQL_F_PROFILING | SQL_F_UNTRACKED | SQL_F_UNTRACKED_RESET |
+				SQL_F_OPAQUE | SQL_F_ONESHOT;
+
+static void note_flags(struct pins *p, uint64_t facts)
+{
+	if (facts & SQL_F_GET_LOCK)
+		p->locks++;
+	if (facts & SQL_F_RELEASE_ALL_LOCKS)
+		p->locks = 0;
+	p->tables |= (facts & SQL_F_FLUSH_LOCK) != 0;
+	p->backup = facts & SQL_F_BACKUP_STAGE ? true : facts & SQL_F_BACKUP_END ? false : p->backup;
+	p->handlers += (facts & SQL_F_HANDLER_OPEN) != 0;
+	if (facts & SQL_F_HANDLER_CLOSE && p->handlers)
+		p->handlers--;
+	p->xa = facts & SQL_F_XA_OPEN ? true : facts & SQL_F_XA_CLOSE ? false : p->xa;
+	p->sequence |= (facts & SQL_F_SEQUENCE) != 0;
+	p->profiling |= (facts & SQL_F_PROFILING) != 0;
+	p->untracked = facts & SQL_F_UNTRACKED ? true : facts & SQL_F_UNTRACKED_RESET ? false : p->untracked;
+	p->opaque |= (facts & SQL_F_OPAQUE) != 0;
+}
+
+static void note_verb(struct client *c, const struct sql_meaning *m)
+{
+	struct pins *p = c->pins;
+
+	if (m->verb == SQL_LOCK_TABLES)
+		pins_of(c)->tables = true;
+	else if (m->verb == SQL_PREPARE)
+		pins_of(c)->named++;
+	else if (!p)
+		return;
+	else if (m->verb == SQL_UNLOCK_TABLES)
+		p->tables = false;
+	else if (m->verb == SQL_DEALLOCATE && p->named)
+		p->named--;
+}
+
+void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
+{
+	uint64_t facts = facts_of_call(client, meaning, text);
+
+	if (client->pins && client->pins->oneshot && meaning->verb != SQL_SET)
+		client->pins->oneshot = false; /* the next transaction has begun, or has been */
+	if (facts & pinning && pins_of(client)) {
+		note_flags(client->pins, facts);
+		if (facts & SQL_F_CREATES_TEMP)
+			add_temp(client, meaning, text);
+		if (facts & SQL_F_DROPS_TABLE)
+			drop_temp(client, meaning, text);
+		if (facts & SQL_F_ONESHOT)
+			client->pins->oneshot = true;
+	}
+	note_verb(client, meaning);
+	if (facts & (SQL_F_SETS_UVAR | SQL_F_OPAQUE)) {
+		client->has_uvars = backend->has_uvars = true;
+		client->uvars_at = backend;
+		free(client->uvars);
+		client->uvars = NULL;
+	}
+	if (facts & (SQL_F_SETS_LAST_ID | SQL_F_OPAQUE)) {
+		client->has_last_id = backend->has_last_id = true;
+		client->last_id_at = backend;
+		client->last_id_lost = false;
+	}
+	client->pinned = client_is_pinned(client) ? (client->pinned ? client->pinned : backend) : NULL;
+	backend->tainted |= client->pinned == backend;
+}

@@ -1,0 +1,458 @@
+/*
+ * Bytes from a server on a connection that is logged in: walked packet by packet, and each reply dealt with as the queue of expectations
+ * says. Replies for the client are passed on as they come; what they tell of the session is read from their end.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/session/pool.h"
+#include "proxy/session/tracking.h"
+#include "proxy/session/turn.h"
+#include "proxy/session/worker.h"
+
+/* The client's socket is behind by more than this: its server is not read until it has drained. */
+enum { HIGH_MARK = 256 * 1024, CAPTURE_MAX = 256 * 1024 };
+
+static struct expect *head_expect(struct backend *b)
+{
+	return &b->queue[b->queue_head];
+}
+
+static void pop_expect(struct backend *b)
+{
+	b->queue_head = (b->queue_head + 1) & (b->queue_size - 1);
+	b->queue_count--;
+	b->walking = false;
+}
+
+static void protocol_error(struct backend *b, const char *why)
+{
+	log_warning(&b->subject, "%s", why);
+	backend_lost(b, why, 0, NULL, NULL);
+}
+
+/* ---- Passing on ---- */
+
+static bool is_classic(const struct client *c)
+{
+	return !(c->capabilities & CLIENT_DEPRECATE_EOF);
+}
+
+/* A packet longer than the staging area, built on the heap: long tracking data for a client that asked for it. */
+static void send_big_ok(struct client *c, const struct wire_ok *ok, uint8_t seq)
+{
+	size_t size = ok->info.len + ok->track.len + 256;
+	uint8_t *memory = malloc(size);
+	struct wire_writer w = wire_writer(memory, size);
+
+	output_flush(&c->worker->out);
+	if (!memory)
+		return;
+	wire_put_ok(&w, ok, c->capabilities, seq);
+	io_send(&c->io, w.data, w.len);
+	free(memory);
+}
+
+static void pass_ok(struct client *c, struct wire_ok *ok, bool ends_rows, uint8_t seq)
+{
+	uint8_t track[2048];
+	struct wire_writer w;
+
+	output_begin(&c->worker->out, &c->io);
+	if (ends_rows && is_classic(c)) {
+		w = output_packet(&c->worker->out, 16);
+		wire_put_eof(&w, ok->warnings, ok->status & (uint16_t)~SERVER_SESSION_STATE_CHANGED, seq);
+		output_packet_end(&c->worker->out, &w);
+		return;
+	}
+	tracking_filter(c, ok, track, sizeof(track));
+	if (ok->info.len + ok->track.len > OUTPUT_STAGE_BYTES - 256) {
+		send_big_ok(c, ok, seq);
+		return;
+	}
+	w = output_packet(&c->worker->out, ok->info.len + ok->track.len + 64);
+	wire_put_ok(&w, ok, c->capabilities, seq);
+	output_packet_end(&c->worker->out, &w);
+}
+
+/* The client waits for the server to say what comes next, in the sequence that it knows. */
+static void pass_raw(struct client *c, const struct walk_item *item)
+{
+	struct wire_writer w;
+
+	output_begin(&c->worker->out, &c->io);
+	if (item->len > OUTPUT_STAGE_BYTES - 64) {
+		uint8_t header[WIRE_HEADER_BYTES];
+
+		wire_put_header(header, (uint32_t)item->len, item->seq);
+		output_bytes(&c->worker->out, header, sizeof(header));
+		output_bytes(&c->worker->out, item->data, item->len);
+		return;
+	}
+	w = output_packet(&c->worker->out, item->len + WIRE_HEADER_BYTES);
+	wire_begin(&w);
+	wire_put_bytes(&w, item->data, item->len);
+	wire_end(&w, item->seq);
+	output_packet_end(&c->worker->out, &w);
+}
+
+static void pass_columns_end(struct client *c, struct backend *b, const struct walk_item *item)
+{
+	struct wire_writer w;
+
+	if (!is_classic(c))
+		return;
+	output_begin(&c->worker->out, &c->io);
+	w = output_packet(&c->worker->out, 16);
+	wire_put_eof(&w, 0, b->status & (uint16_t)~(SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS),
+		     (uint8_t)(item->seq + b->walker.seq_shift));
+	output_packet_end(&c->worker->out, &w);
+	b->walker.seq_shift++;
+}
+
+static void pass_prepared(struct turn *t, struct backend *b, struct walk_item *item)
+{
+	struct wire_prepared p;
+	struct statement *s;
+
+	if (!wire_parse_prepared(item->data, item->len, &p)) {
+		protocol_error(b, "malformed PREPARE_OK");
+		return;
+	}
+	s = turn_prepared(t, b, &p);
+	if (!s)
+		return;
+	item->data[1] = (uint8_t)s->id;
+	item->data[2] = (uint8_t)(s->id >> 8);
+	item->data[3] = (uint8_t)(s->id >> 16);
+	item->data[4] = (uint8_t)(s->id >> 24);
+	pass_raw(t->client, item);
+}
+
+/* An ERR that the client is to see, unless the statement is better asked elsewhere. */
+static void forward_err(struct turn *t, struct backend *b, const struct walk_item *item)
+{
+	struct wire_err err;
+
+	if (!wire_parse_err(item->data, item->len, &err)) {
+		protocol_error(b, "malformed ERR");
+		return;
+	}
+	if (turn_refused(t, b, &err)) {
+		head_expect(b)->what = EXPECT_DROP;
+		return;
+	}
+	pass_raw(t->client, item);
+}
+
+static void forward_infile(struct turn *t, const struct walk_item *item)
+{
+	struct client *c = t->client;
+
+	pass_raw(c, item);
+	c->upload = (struct upload){ .active = true, .infile = true, .seq_shift = t->backend->walker.seq_shift };
+	t->passed = true;
+}
+
+static void forward_ok(struct turn *t, struct backend *b, const struct walk_item *item)
+{
+	struct client *c = t->client;
+	struct wire_ok ok;
+
+	if (!wire_parse_ok(item->data, item->len, b->capabilities, &ok)) {
+		protocol_error(b, "malformed OK");
+		return;
+	}
+	tracking_adopt(c, b, &ok);
+	turn_saw_ok(t, &ok, item->ends_rows);
+	pass_ok(c, &ok, item->ends_rows, item->seq);
+	t->passed = true;
+}
+
+/* A login's question: the answer is not for the client as it stands. */
+static void verify_item(struct turn *t, struct backend *b, const struct walk_item *item)
+{
+	struct wire_err err;
+	struct wire_ok ok;
+
+	if (item->event == WALK_OK && wire_parse_ok(item->data, item->len, b->capabilities, &ok)) {
+		tracking_adopt(t->client, b, &ok);
+	} else if (item->event == WALK_ERR && wire_parse_err(item->data, item->len, &err)) {
+		head_expect(b)->failed = true;
+		if (turn_refused(t, b, &err))
+			head_expect(b)->what = EXPECT_DROP;
+		else
+			turn_keep_error(t, &err);
+	}
+}
+
+static void forward_item(struct backend *b, struct walk_item *item)
+{
+	struct turn *t = b->client ? b->client->turn : NULL;
+
+	if (!t || t->backend != b) { /* its client has gone */
+		head_expect(b)->what = EXPECT_DROP;
+		return;
+	}
+	if (t->task == TASK_VERIFY) {
+		verify_item(t, b, item);
+		return;
+	}
+	switch (item->event) {
+	case WALK_BYTES:
+		output_begin(&b->worker->out, &t->client->io);
+		output_bytes(&b->worker->out, item->data, item->len);
+		t->passed = true;
+		break;
+	case WALK_COLUMNS_END:
+		pass_columns_end(t->client, b, item);
+		break;
+	case WALK_OK:
+		forward_ok(t, b, item);
+		break;
+	case WALK_ERR:
+		head_expect(b)->failed = true;
+		forward_err(t, b, item);
+		break;
+	case WALK_PREPARED:
+		pass_prepared(t, b, item);
+		break;
+	case WALK_LOCAL_INFILE:
+		forward_infile(t, item);
+		break;
+	case WALK_EOF:
+		pass_raw(t->client, item);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- Swallowed replies ---- */
+
+static void swallow_ok(struct backend *b, const struct expect *e, const struct walk_item *item)
+{
+	struct wire_ok ok;
+
+	if (!wire_parse_ok(item->data, item->len, b->capabilities, &ok)) {
+		protocol_error(b, "malformed OK");
+		return;
+	}
+	if (e->what == EXPECT_PROBE && b->client)
+		tracking_adopt(b->client, b, &ok);
+	else
+		b->status = ok.status;
+}
+
+static void capture_bytes(struct backend *b, const struct walk_item *item)
+{
+	if (buf_len(&b->captured) + item->len > CAPTURE_MAX || !buf_append(&b->captured, item->data, item->len))
+		head_expect(b)->failed = true;
+}
+
+static void note_prepared(struct backend *b, const struct expect *e, const struct walk_item *item)
+{
+	struct wire_prepared p;
+
+	if (wire_parse_prepared(item->data, item->len, &p))
+		b->statements.slots[e->slot].id = p.id;
+}
+
+static void swallow_item(struct backend *b, struct expect *e, const struct walk_item *item)
+{
+	struct client *c = b->client;
+	struct wire_err err;
+
+	switch (item->event) {
+	case WALK_BYTES:
+		if (e->what == EXPECT_CAPTURE)
+			capture_bytes(b, item);
+		break;
+	case WALK_OK:
+		swallow_ok(b, e, item);
+		break;
+	case WALK_PREPARED:
+		if (e->what == EXPECT_PREPARE)
+			note_prepared(b, e, item);
+		break;
+	case WALK_ERR:
+		e->failed = true;
+		if (e->what == EXPECT_PREPARE)
+			prepared_drop(&b->statements, e->slot);
+		if (wire_parse_err(item->data, item->len, &err)) {
+			log_debug(&b->subject, "swallowed error %u: %.*s", err.code, (int)err.message.len,
+				  (const char *)err.message.data);
+			if (c && c->turn && (e->what == EXPECT_FIT || e->what == EXPECT_PREPARE))
+				turn_swallowed_error(c->turn, b, e, &err);
+		}
+		break;
+	case WALK_LOCAL_INFILE:
+		protocol_error(b, "a file was asked for by a statement of Tandem's own");
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- Ends of replies ---- */
+
+static void now_ready(struct backend *b)
+{
+	if (b->state != BACKEND_DEAD && !b->queue_count && b->state != BACKEND_READY)
+		backend_set_state(b, BACKEND_READY);
+}
+
+static void end_forward(struct backend *b, const struct expect *e)
+{
+	struct turn *t = b->client ? b->client->turn : NULL;
+
+	now_ready(b);
+	if (t && t->backend == b) {
+		t->failed = e->failed;
+		turn_done(t);
+	}
+}
+
+static void end_setup(struct backend *b, const struct expect *e)
+{
+	if (e->failed) {
+		protocol_error(b, "the set-up query was refused");
+		return;
+	}
+	now_ready(b);
+	if (b->errand) {
+		backend_command(b, EXPECT_CLEAN, COM_QUERY, b->errand, strlen(b->errand));
+		return;
+	}
+	if (b->client && b->client->turn)
+		turn_advance(b->client->turn);
+	else if (!b->client)
+		pool_give(b);
+}
+
+static void end_clean(struct backend *b, const struct expect *e)
+{
+	if (e->failed || b->errand) {
+		backend_close(b, b->errand ? "its errand is done" : "could not be cleaned");
+		return;
+	}
+	now_ready(b);
+	if (b->state == BACKEND_READY && !b->client)
+		pool_spare(b);
+}
+
+static void end_swallowed(struct backend *b, const struct expect *e)
+{
+	struct turn *t = b->client ? b->client->turn : NULL;
+
+	now_ready(b);
+	if (!t) {
+		if (!b->client && b->state == BACKEND_READY)
+			pool_give(b);
+		return;
+	}
+	if (e->what == EXPECT_CAPTURE)
+		turn_captured(t, b, e->failed);
+	else if (t->backend == b)
+		turn_swallowed(t, b, e);
+}
+
+static void end_reply(struct backend *b)
+{
+	struct expect e = *head_expect(b);
+
+	pop_expect(b);
+	switch (e.what) {
+	case EXPECT_FORWARD:
+		end_forward(b, &e);
+		break;
+	case EXPECT_SETUP:
+		end_setup(b, &e);
+		break;
+	case EXPECT_CLEAN:
+		end_clean(b, &e);
+		break;
+	case EXPECT_DROP:
+		now_ready(b);
+		if (b->state == BACKEND_READY)
+			turn_dropped(b);
+		break;
+	default:
+		end_swallowed(b, &e);
+	}
+}
+
+/* ---- The walk ---- */
+
+static void handle_item(struct backend *b, struct walk_item *item)
+{
+	struct expect *e = head_expect(b);
+
+	if (item->event == WALK_ERR && e->what == EXPECT_DROP)
+		return;
+	if (e->what == EXPECT_FORWARD)
+		forward_item(b, item);
+	else if (e->what != EXPECT_DROP)
+		swallow_item(b, e, item);
+}
+
+/* Walks one reply. False: the bytes are used up or the connection is dead. */
+static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
+{
+	if (!b->walking) {
+		wire_walk_start(&b->walker, head_expect(b)->reply, (b->capabilities & CLIENT_DEPRECATE_EOF) != 0);
+		b->walking = true;
+	}
+	wire_walk_feed(&b->walker, *bytes, *len);
+	for (;;) {
+		struct walk_item item = wire_walk_next(&b->walker);
+
+		if (item.event == WALK_MORE)
+			return false;
+		if (item.event == WALK_BROKEN) {
+			protocol_error(b, "not the MySQL protocol");
+			return false;
+		}
+		handle_item(b, &item);
+		if (b->state == BACKEND_DEAD)
+			return false;
+		if (item.last)
+			break;
+	}
+	*len = wire_walk_unread(&b->walker);
+	*bytes = b->walker.at;
+	return true;
+}
+
+/* 4031, 1927, 1053 or nothing readable: the connection is of no more use, and nobody waited for it. */
+static void unasked(struct backend *b, const uint8_t *bytes, size_t len)
+{
+	struct wire_err err;
+	bool is_err = len > WIRE_HEADER_BYTES && bytes[WIRE_HEADER_BYTES] == 0xff &&
+		      wire_parse_err(bytes + WIRE_HEADER_BYTES, len - WIRE_HEADER_BYTES, &err);
+
+	log_info(&b->subject, "closed by the server: %u %.*s", is_err ? err.code : 0, is_err ? (int)err.message.len : 0,
+		 is_err ? (const char *)err.message.data : "");
+	backend_lost(b, "closed by the server", 0, NULL, NULL);
+}
+
+void backend_reply_bytes(struct backend *backend, uint8_t *bytes, size_t len)
+{
+	struct output *out = &backend->worker->out;
+
+	while (len && backend->state != BACKEND_DEAD) {
+		if (!backend->queue_count) {
+			unasked(backend, bytes, len);
+			break;
+		}
+		if (!walk_reply(backend, &bytes, &len))
+			break;
+		if (out->to)
+			output_flush(out);
+		end_reply(backend);
+	}
+	if (out->to)
+		output_flush(out);
+	if (backend->state == BACKEND_BUSY && backend->client && io_unsent(&backend->client->io) > HIGH_MARK)
+		io_pause(&backend->io);
+}

@@ -1,0 +1,306 @@
+/*
+ * Where a statement goes: DESIGN.md section 3. Rules in the order in which they win; the first that has an opinion decides.
+ */
+#include <string.h>
+
+#include "proxy/session/pool.h"
+#include "proxy/session/tracking.h"
+#include "proxy/session/turn.h"
+#include "proxy/session/worker.h"
+
+/* Digests of reads that turned out to write: a set that forgets by being overwritten. */
+enum { LEARNED_SLOTS = 4096 };
+static _Atomic uint64_t learned[LEARNED_SLOTS];
+static _Atomic unsigned learned_count;
+
+void route_learn_write(uint64_t digest)
+{
+	atomic_store_explicit(&learned[digest % LEARNED_SLOTS], digest, memory_order_relaxed);
+	atomic_fetch_add_explicit(&learned_count, 1, memory_order_relaxed);
+}
+
+static bool is_learned_write(uint64_t digest)
+{
+	return atomic_load_explicit(&learned_count, memory_order_relaxed) &&
+	       atomic_load_explicit(&learned[digest % LEARNED_SLOTS], memory_order_relaxed) == digest;
+}
+
+static const struct snapshot *snapshot_of(const struct turn *t)
+{
+	return t->client->worker->snapshot;
+}
+
+static struct route_answer to_connection(struct backend *b)
+{
+	return (struct route_answer){ ROUTE_CONNECTION, b, -1 };
+}
+
+static struct route_answer to_server(int index)
+{
+	return (struct route_answer){ ROUTE_SERVER, NULL, index };
+}
+
+static bool primary_is_up(const struct snapshot *s)
+{
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && !s->gate_closed;
+}
+
+static struct route_answer to_primary(const struct turn *t)
+{
+	const struct snapshot *s = snapshot_of(t);
+
+	if (primary_is_up(s))
+		return to_server(s->primary);
+	return (struct route_answer){ ROUTE_PRIMARY_MISSING, NULL, -1 };
+}
+
+/* ---- Reads ---- */
+
+/* A name that the catalog does not know is a built-in. */
+static bool functions_are_harmless(const struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+	const struct snapshot *s = snapshot_of(t);
+
+	if (m->facts & SQL_F_MANY_FUNCTIONS)
+		return false;
+	if (!(m->facts & SQL_F_FUNCTIONS) || !s->routine_count)
+		return true;
+	for (int i = 0; i < m->function_count; i++) {
+		const struct routine *r = snapshot_routine(s, t->text + m->functions[i].at, m->functions[i].len);
+
+		if (r && !r->harmless)
+			return false;
+	}
+	return true;
+}
+
+static bool is_serializable(const struct client *c)
+{
+	const struct snapshot *s = c->worker->snapshot;
+	const char *name = snapshot_variable(s, "tx_isolation", 12) ? "tx_isolation" : "transaction_isolation";
+
+	return !strcmp(state_get(c->value, s, name), "SERIALIZABLE");
+}
+
+static bool has_read_only_session(const struct client *c)
+{
+	const struct snapshot *s = c->worker->snapshot;
+	const char *name = snapshot_variable(s, "tx_read_only", 12) ? "tx_read_only" : "transaction_read_only";
+	const char *value = state_get(c->value, s, name);
+
+	return !strcmp(value, "ON") || !strcmp(value, "1");
+}
+
+static bool has_temp_tables(const struct client *c)
+{
+	return c->pins && (c->pins->temp_tables || c->pins->opaque);
+}
+
+/* May this read run on a replica at all, whatever their positions? */
+static bool read_may_leave_primary(const struct turn *t)
+{
+	const struct client *c = t->client;
+	const uint64_t uvars = SQL_F_READS_UVAR | SQL_F_SETS_UVAR;
+
+	if (t->on_primary || c->probe || has_temp_tables(c))
+		return false;
+	if (t->meaning->facts & uvars && (c->has_uvars || t->meaning->facts & SQL_F_SETS_UVAR))
+		return false;
+	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
+		return false;
+	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !is_serializable(c);
+}
+
+static bool takes_reads(const struct snapshot *s, size_t i)
+{
+	return s->servers[i].role == ROLE_REPLICA && s->servers[i].health == HEALTH_UP && s->servers[i].takes_reads;
+}
+
+/* Among the replicas that are far enough: the one the session holds, else the least busy by weight. */
+static int choose_replica(const struct turn *t, bool *any)
+{
+	const struct client *c = t->client;
+	const struct snapshot *s = snapshot_of(t);
+	int best = -1;
+	double best_load = 0;
+
+	*any = false;
+	for (size_t i = 0; i < s->server_count; i++) {
+		struct server_pool *pool = c->worker->pools[i];
+		double load;
+
+		if (!takes_reads(s, i) || (t->avoid & 1u << i))
+			continue;
+		*any = true;
+		if (!token_satisfied(c, s->servers[i].server))
+			continue;
+		load = (pool->in_use + 1.0) / (s->servers[i].settings->weight ? s->servers[i].settings->weight : 0.001);
+		if (client_backend_at(c, pool))
+			load *= 0.5;
+		if (best < 0 || load < best_load) {
+			best = (int)i;
+			best_load = load;
+		}
+	}
+	return best;
+}
+
+/* Worth waiting: some replica is behind by less than the time that a read may be parked. With no primary there is nowhere else to go. */
+static bool worth_parking(const struct turn *t)
+{
+	const struct snapshot *s = snapshot_of(t);
+
+	if (!primary_is_up(s))
+		return true;
+	for (size_t i = 0; i < s->server_count; i++)
+		if (takes_reads(s, i) &&
+		    atomic_load_explicit(&s->servers[i].server->lag_ms, memory_order_relaxed) <= s->settings->proxy.causal_wait_ms)
+			return true;
+	return false;
+}
+
+static struct route_answer route_read(struct turn *t)
+{
+	struct client *c = t->client;
+	bool any;
+	int replica;
+
+	if (!read_may_leave_primary(t))
+		return to_primary(t);
+	if (c->token_unknown && primary_is_up(snapshot_of(t)) && snapshot_of(t)->settings->proxy.read_your_writes != RYW_OFF) {
+		struct backend *b = client_backend_at(c, c->worker->pools[snapshot_of(t)->primary]);
+
+		if (!b)
+			return to_primary(t);
+		return (struct route_answer){ ROUTE_ASK, b, -1 };
+	}
+	replica = choose_replica(t, &any);
+	if (replica >= 0)
+		return to_server(replica);
+	if (!any || t->waited_for_position || !worth_parking(t))
+		return to_primary(t);
+	return (struct route_answer){ ROUTE_PARK, NULL, -1 };
+}
+
+/* ---- Others ---- */
+
+static struct backend *held_connection(const struct client *c)
+{
+	const struct snapshot *s = c->worker->snapshot;
+	struct backend *b = s->primary >= 0 ? client_backend_at(c, c->worker->pools[s->primary]) : NULL;
+
+	return b;
+}
+
+/* SET, USE, SET NAMES, PREPARE: true errors at once, on what the session holds, else the primary's, else a replica's. */
+static struct route_answer route_held(struct turn *t)
+{
+	struct client *c = t->client;
+	const struct snapshot *s = snapshot_of(t);
+	struct backend *b = held_connection(c);
+	bool any;
+	int replica;
+
+	if (b)
+		return to_connection(b);
+	if (t->on_primary || primary_is_up(s) ||
+	    t->meaning->facts & (SQL_F_SETS_GLOBAL | SQL_F_SETS_UVAR | SQL_F_UNTRACKED | SQL_F_SET_TRANSACTION_SESSION | SQL_F_SETS_ROLE))
+		return to_primary(t);
+	replica = choose_replica(t, &any);
+	return replica >= 0 ? to_server(replica) : to_primary(t);
+}
+
+static bool opens_read_only_block(const struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+	const struct client *c = t->client;
+	bool begins = m->facts & SQL_F_OPENS_TRX && m->facts & SQL_F_TRX_READ_ONLY;
+	bool plain_begin = m->verb == SQL_BEGIN && !(m->facts & SQL_F_TRX_READ_WRITE);
+
+	if (has_temp_tables(c) || t->meaning->facts & SQL_F_MULTI || client_pins_all(c))
+		return false;
+	if (begins)
+		return true;
+	return plain_begin && has_read_only_session(c);
+}
+
+/* The block goes where a read would go; on_primary and tokens are heeded. */
+static struct route_answer route_block(struct turn *t)
+{
+	return route_read(t);
+}
+
+static struct route_answer route_by_hint(struct turn *t, bool *decided)
+{
+	const struct sql_meaning *m = t->meaning;
+	const struct snapshot *s = snapshot_of(t);
+	bool any;
+	int replica;
+
+	*decided = true;
+	if (m->hint == SQL_HINT_PRIMARY || t->on_primary)
+		return to_primary(t);
+	for (size_t i = 0; m->hint == SQL_HINT_SERVER && i < s->server_count; i++)
+		if (strlen(s->servers[i].settings->name) == m->hint_server.len &&
+		    !memcmp(s->servers[i].settings->name, t->text + m->hint_server.at, m->hint_server.len) &&
+		    s->servers[i].health == HEALTH_UP)
+			return to_server((int)i);
+	if (m->hint == SQL_HINT_REPLICA && (replica = choose_replica(t, &any)) >= 0)
+		return to_server(replica);
+	*decided = false;
+	return to_primary(t);
+}
+
+/* Connections that the session cannot leave, whatever the statement. */
+static struct backend *bound_to(struct turn *t)
+{
+	struct client *c = t->client;
+	uint64_t facts = t->meaning->facts;
+
+	if (c->trx)
+		return c->trx;
+	if (t->statement && t->statement->opened)
+		return t->statement->opened;
+	if (client_pins_all(c))
+		return c->pinned;
+	if (facts & SQL_F_READS_LAST && c->last)
+		return c->last;
+	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
+		return c->last_id_at;
+	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
+		return c->probe;
+	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)
+		return c->pinned;
+	return NULL;
+}
+
+struct route_answer route_turn(struct turn *turn)
+{
+	struct client *c = turn->client;
+	struct backend *bound = bound_to(turn);
+	bool decided;
+	struct route_answer hinted;
+
+	if (bound)
+		return to_connection(bound);
+	if (turn->meaning->facts & SQL_F_READS_LAST_ID && c->last_id_lost)
+		return (struct route_answer){ ROUTE_REFUSE, NULL, -1 };
+	if (turn->meaning->hint != SQL_HINT_NONE) {
+		hinted = route_by_hint(turn, &decided);
+		if (decided)
+			return hinted;
+	}
+	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
+		return has_read_only_session(c) && !has_temp_tables(c) ? route_block(turn) : to_primary(turn);
+	if (opens_read_only_block(turn))
+		return route_block(turn);
+	switch (turn->meaning->target) {
+	case SQL_TO_REPLICA:
+		return route_read(turn);
+	case SQL_TO_HELD:
+		return route_held(turn);
+	default:
+		return to_primary(turn);
+	}
+}

@@ -1,0 +1,363 @@
+#include "proxy/session/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <xxhash.h>
+
+#include "proxy/session/charset.h"
+
+/* Belong to the server or to the schema, not to the session, though the server lists them as session variables. */
+static const char *const not_state[] = {
+	"character_set_database", "collation_database", "interactive_timeout", "max_relay_log_size",
+	"max_user_connections",	  "net_buffer_length",	"server_id",	       "sql_slave_skip_counter",
+};
+
+static bool is_state(const char *name, size_t len)
+{
+	for (size_t i = 0; i < sizeof(not_state) / sizeof(not_state[0]); i++)
+		if (strlen(not_state[i]) == len && !strncasecmp(not_state[i], name, len))
+			return false;
+	return strncasecmp(name, "session_track", 13) != 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static char *copy(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static uint64_t hash_text(uint64_t seed, const char *text)
+{
+	return text ? XXH3_64bits_withSeed(text, strlen(text), seed) : XXH3_64bits_withSeed("\1", 2, seed);
+}
+
+static void rehash(struct state *s)
+{
+	uint64_t h = hash_text(hash_text(1, s->schema), s->role);
+
+	for (uint32_t i = 0; i < s->count; i++)
+		h = hash_text(hash_text(h, s->variables[i].name), s->variables[i].value);
+	s->hash = h;
+}
+
+static struct state *copy_state(const struct state *from, uint32_t room)
+{
+	struct state *s = calloc(1, sizeof(*s));
+
+	atomic_init(&s->refs, 1);
+	s->variables = calloc((from ? from->count : 0) + room + 1, sizeof(*s->variables));
+	if (!from)
+		return s;
+	s->schema = copy(from->schema);
+	s->role = copy(from->role);
+	for (uint32_t i = 0; i < from->count; i++) {
+		const struct state_variable *v = &from->variables[i];
+
+		s->variables[s->count++] = (struct state_variable){ copy(v->name), copy(v->value), v->is_number };
+	}
+	return s;
+}
+
+struct state *state_ref(struct state *state)
+{
+	atomic_fetch_add_explicit(&state->refs, 1, memory_order_relaxed);
+	return state;
+}
+
+void state_unref(struct state *state)
+{
+	if (!state || atomic_fetch_sub_explicit(&state->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (uint32_t i = 0; i < state->count; i++) {
+		free(state->variables[i].name);
+		free(state->variables[i].value);
+	}
+	free(state->variables);
+	free(state->schema);
+	free(state->role);
+	free(state);
+}
+
+static uint32_t find(const struct state *s, const char *name, bool *found)
+{
+	uint32_t low = 0, high = s->count;
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+		int order = strcmp(s->variables[mid].name, name);
+
+		if (order == 0) {
+			*found = true;
+			return mid;
+		}
+		if (order < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*found = false;
+	return low;
+}
+
+/* Takes ownership of nothing; a value equal to the primary's default is left out of the list. */
+static void assign(struct state *s, const struct tracked_variable *v, const char *value)
+{
+	bool found;
+	uint32_t at = find(s, v->name, &found);
+
+	if (same_text(value, v->primary_value)) {
+		if (!found)
+			return;
+		free(s->variables[at].name);
+		free(s->variables[at].value);
+		memmove(&s->variables[at], &s->variables[at + 1], (s->count - at - 1) * sizeof(*s->variables));
+		s->count--;
+		return;
+	}
+	if (found) {
+		free(s->variables[at].value);
+		s->variables[at].value = copy(value);
+		return;
+	}
+	memmove(&s->variables[at + 1], &s->variables[at], (s->count - at) * sizeof(*s->variables));
+	s->variables[at] = (struct state_variable){ copy(v->name), copy(value), v->is_number };
+	s->count++;
+}
+
+static void assign_named(struct state *s, const struct snapshot *snapshot, const char *name, const char *value)
+{
+	const struct tracked_variable *v = snapshot_variable(snapshot, name, strlen(name));
+
+	if (v)
+		assign(s, v, value);
+}
+
+/* The login's collation number sets four variables. Servers before 10.6 call utf8mb3 "utf8". */
+static void assign_charset(struct state *s, const struct snapshot *snapshot, uint8_t number)
+{
+	const struct charset *cs = charset_by_id(number);
+	const char *name, *collation;
+	char old_collation[64];
+
+	if (!cs)
+		return;
+	name = cs->name;
+	collation = cs->collation;
+	if (snapshot->primary >= 0 && snapshot->servers[snapshot->primary].version < 100600 && !strcmp(name, "utf8mb3")) {
+		name = "utf8";
+		strcpy(old_collation, "utf8");
+		strncat(old_collation, collation + strlen("utf8mb3"), sizeof(old_collation) - 5);
+		collation = old_collation;
+	}
+	assign_named(s, snapshot, "character_set_client", name);
+	assign_named(s, snapshot, "character_set_connection", name);
+	assign_named(s, snapshot, "character_set_results", name);
+	assign_named(s, snapshot, "collation_connection", collation);
+}
+
+static void assign_server_defaults(struct state *s, const struct snapshot *snapshot, int server)
+{
+	for (size_t i = 0; i < snapshot->variable_count; i++) {
+		const struct tracked_variable *v = &snapshot->variables[i];
+
+		if (v->exists[server] && !v->same_default[server] && is_state(v->name, strlen(v->name)))
+			assign(s, v, v->server_value[server]);
+	}
+}
+
+struct state *state_new(const struct snapshot *snapshot, int server, uint8_t charset, const char *schema)
+{
+	struct state *s = copy_state(NULL, (uint32_t)snapshot->variable_count);
+
+	s->schema = copy(schema);
+	if (server >= 0)
+		assign_server_defaults(s, snapshot, server);
+	assign_charset(s, snapshot, charset);
+	rehash(s);
+	return s;
+}
+
+bool state_equal(const struct state *a, const struct state *b)
+{
+	return a == b || (a->hash == b->hash && a->count == b->count);
+}
+
+struct state *state_with_variable(struct state *state, const struct snapshot *snapshot, struct wire_bytes name,
+				  struct wire_bytes value)
+{
+	const struct tracked_variable *v = snapshot_variable(snapshot, (const char *)name.data, name.len);
+	struct state *s;
+	char *text;
+
+	if (!v || !is_state((const char *)name.data, name.len))
+		return state_ref(state);
+	text = strndup((const char *)value.data, value.len);
+	if (!value.len && !strcmp(v->name, "character_set_results")) {
+		free(text);
+		text = NULL; /* the tracker has no other way to say NULL */
+	}
+	s = copy_state(state, 1);
+	assign(s, v, text);
+	rehash(s);
+	free(text);
+	return s;
+}
+
+struct state *state_with_schema(struct state *state, const char *schema, size_t len)
+{
+	struct state *s;
+
+	if (schema ? state->schema && strlen(state->schema) == len && !memcmp(state->schema, schema, len) : !state->schema)
+		return state_ref(state);
+	s = copy_state(state, 0);
+	free(s->schema);
+	s->schema = schema ? strndup(schema, len) : NULL;
+	rehash(s);
+	return s;
+}
+
+struct state *state_with_role(struct state *state, const char *role, size_t len)
+{
+	struct state *s = copy_state(state, 0);
+
+	free(s->role);
+	s->role = role ? strndup(role, len) : NULL;
+	rehash(s);
+	return s;
+}
+
+const char *state_get(const struct state *state, const struct snapshot *snapshot, const char *name)
+{
+	const struct tracked_variable *v;
+	bool found;
+	uint32_t at = find(state, name, &found);
+
+	if (found)
+		return state->variables[at].value ? state->variables[at].value : "";
+	v = snapshot_variable(snapshot, name, strlen(name));
+	return v && v->primary_value ? v->primary_value : "";
+}
+
+/* ---- Differences ---- */
+
+static bool is_guard(const char *name)
+{
+	return !strcmp(name, "tx_read_only") || !strcmp(name, "transaction_read_only");
+}
+
+struct diff {
+	struct wire_writer *w; /* NULL: only count */
+	const struct snapshot *snapshot;
+	int server;
+	bool is_replica;
+	bool backslash; /* backslash is an escape on the connection as it is now */
+	unsigned count;
+};
+
+static void put_text(struct wire_writer *w, const char *text)
+{
+	wire_put_bytes(w, text, strlen(text));
+}
+
+static void put_quoted(struct wire_writer *w, const char *text, bool backslash)
+{
+	wire_put_u8(w, '\'');
+	for (; *text; text++) {
+		if (*text == '\'' || (*text == '\\' && backslash))
+			wire_put_u8(w, (uint8_t)*text);
+		wire_put_u8(w, (uint8_t)*text);
+	}
+	wire_put_u8(w, '\'');
+}
+
+static void put_assignment(struct diff *d, const char *name, const char *value)
+{
+	const struct tracked_variable *v = snapshot_variable(d->snapshot, name, strlen(name));
+
+	if (!v || !v->exists[d->server] || (d->is_replica && is_guard(name)))
+		return;
+	d->count++;
+	if (!d->w)
+		return;
+	put_text(d->w, d->count == 1 ? "SET " : ",");
+	put_text(d->w, name);
+	wire_put_u8(d->w, '=');
+	if (!value)
+		put_text(d->w, "NULL");
+	else if (v->is_number)
+		put_text(d->w, value);
+	else
+		put_quoted(d->w, value, d->backslash);
+}
+
+static const char *default_of(const struct snapshot *snapshot, const char *name)
+{
+	const struct tracked_variable *v = snapshot_variable(snapshot, name, strlen(name));
+
+	return v ? v->primary_value : NULL;
+}
+
+/* Both lists are sorted: one merge finds what differs. */
+static void walk_difference(struct diff *d, const struct state *target, const struct state *actual)
+{
+	uint32_t i = 0, j = 0;
+
+	while (i < target->count || j < actual->count) {
+		const struct state_variable *t = i < target->count ? &target->variables[i] : NULL;
+		const struct state_variable *a = j < actual->count ? &actual->variables[j] : NULL;
+		int order = !t ? 1 : !a ? -1 : strcmp(t->name, a->name);
+
+		if (order < 0) {
+			put_assignment(d, t->name, t->value);
+		} else if (order > 0) {
+			put_assignment(d, a->name, default_of(d->snapshot, a->name));
+		} else if (!same_text(t->value, a->value)) {
+			put_assignment(d, t->name, t->value);
+		}
+		i += order <= 0;
+		j += order >= 0;
+	}
+}
+
+unsigned state_put_set(struct wire_writer *w, const struct state *target, const struct state *actual, const struct snapshot *snapshot,
+		       int server, bool is_replica)
+{
+	bool backslash = !strstr(state_get(actual, snapshot, "sql_mode"), "NO_BACKSLASH_ESCAPES");
+	struct diff d = { w, snapshot, server, is_replica, backslash, 0 };
+
+	walk_difference(&d, target, actual);
+	return d.count;
+}
+
+bool state_variables_differ(const struct state *target, const struct state *actual, const struct snapshot *snapshot, int server,
+			    bool is_replica)
+{
+	struct diff d = { NULL, snapshot, server, is_replica, false, 0 };
+
+	if (target == actual)
+		return false;
+	walk_difference(&d, target, actual);
+	return d.count > 0;
+}
+
+struct sql_context state_sql_context(const struct state *state, const struct snapshot *snapshot, bool multi_statements)
+{
+	const char *mode = state_get(state, snapshot, "sql_mode");
+	const char *charset = state_get(state, snapshot, "character_set_client");
+	int primary = snapshot->primary >= 0 ? snapshot->primary : 0;
+
+	return (struct sql_context){
+		.flavour = snapshot->servers[primary].flavour,
+		.version = snapshot->servers[primary].version ? snapshot->servers[primary].version : 101100,
+		.charset = sql_charset_of(charset, strlen(charset)),
+		.ansi_quotes = strstr(mode, "ANSI_QUOTES") != NULL,
+		.no_backslash_escapes = strstr(mode, "NO_BACKSLASH_ESCAPES") != NULL,
+		.oracle = strstr(mode, "ORACLE") != NULL,
+		.multi_statements = multi_statements,
+	};
+}

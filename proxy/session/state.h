@@ -1,0 +1,58 @@
+/*
+ * Session state as a value: schema, role and the tracked variables that differ from the primary's defaults. Immutable and counted, so
+ * that a client and its connections can share one, and "equal" is usually one pointer comparison.
+ *
+ * Everything is told relative to the primary's defaults: a replica whose own defaults differ starts from a state that says so.
+ */
+#ifndef TANDEM_SESSION_STATE_H
+#define TANDEM_SESSION_STATE_H
+
+#include "proxy/cluster/snapshot.h"
+#include "proxy/wire/packet.h"
+
+struct state_variable {
+	char *name;
+	char *value; /* as the server's tracker reports it; NULL is SQL NULL */
+	bool is_number;
+};
+
+struct state {
+	_Atomic unsigned refs;
+	uint64_t hash;
+	char *schema; /* NULL: none selected */
+	char *role;   /* the SET ROLE statement that was run, NULL: as after login */
+	uint32_t count;
+	struct state_variable *variables; /* sorted by name */
+};
+
+/* The state of a connection that has just logged in to server `server` (index in the snapshot; -1: a client's own start, which is the
+ * primary's) with that collation number and schema. */
+struct state *state_new(const struct snapshot *snapshot, int server, uint8_t charset, const char *schema);
+struct state *state_ref(struct state *state);
+void state_unref(struct state *state);
+bool state_equal(const struct state *a, const struct state *b);
+
+/* Each gives a new state (or another reference to the same one, when nothing changes). */
+struct state *state_with_variable(struct state *state, const struct snapshot *snapshot, struct wire_bytes name,
+				  struct wire_bytes value);
+struct state *state_with_schema(struct state *state, const char *schema, size_t len);
+struct state *state_with_role(struct state *state, const char *role, size_t len);
+
+/* A variable's value where it differs from the primary's default, else that default; "" when unknown. */
+const char *state_get(const struct state *state, const struct snapshot *snapshot, const char *name);
+
+/*
+ * Appends "SET a=1,b='x'" (without the verb when nothing differs: then nothing is written and 0 returned) that takes a connection in
+ * state `actual` on server `server` to `target`. Variables that the server does not know are left out. Replica connections keep their
+ * read-only guard: tx_read_only is left alone there. Returns the number of assignments.
+ */
+unsigned state_put_set(struct wire_writer *w, const struct state *target, const struct state *actual, const struct snapshot *snapshot,
+		       int server, bool is_replica);
+/* What state_put_set would have to do, without the text. */
+bool state_variables_differ(const struct state *target, const struct state *actual, const struct snapshot *snapshot, int server,
+			    bool is_replica);
+
+/* What the classifier must know of a session in this state. */
+struct sql_context state_sql_context(const struct state *state, const struct snapshot *snapshot, bool multi_statements);
+
+#endif

@@ -1,0 +1,205 @@
+#include "proxy/session/statement.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- A client's ---- */
+
+static bool grow(struct statement_table *t)
+{
+	uint32_t size = t->size ? t->size * 2 : 4;
+	struct statement **slots = realloc(t->slots, size * sizeof(*slots));
+
+	if (!slots)
+		return false;
+	t->slots = slots;
+	t->size = size;
+	return true;
+}
+
+struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning)
+{
+	struct statement *s;
+
+	if (table->count == table->size && !grow(table))
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->text = malloc(len + 1);
+	if (!s->text) {
+		free(s);
+		return NULL;
+	}
+	memcpy(s->text, text, len);
+	s->text[len] = '\0';
+	s->len = (uint32_t)len;
+	s->meaning = *meaning;
+	s->id = ++table->next_id;
+	table->last_id = s->id;
+	table->slots[table->count++] = s;
+	return s;
+}
+
+/* Ids grow, so the table is sorted by them. */
+static uint32_t position(const struct statement_table *t, uint32_t id)
+{
+	uint32_t low = 0, high = t->count;
+
+	while (low < high) {
+		uint32_t mid = (low + high) / 2;
+
+		if (t->slots[mid]->id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+struct statement *statement_find(const struct statement_table *table, uint32_t id)
+{
+	uint32_t at = position(table, id == UINT32_MAX ? table->last_id : id);
+	uint32_t want = id == UINT32_MAX ? table->last_id : id;
+
+	return at < table->count && table->slots[at]->id == want ? table->slots[at] : NULL;
+}
+
+static void statement_free(struct statement *s)
+{
+	free(s->types);
+	free(s->text);
+	free(s);
+}
+
+void statement_remove(struct statement_table *table, struct statement *statement)
+{
+	uint32_t at = position(table, statement->id);
+
+	memmove(&table->slots[at], &table->slots[at + 1], (table->count - at - 1) * sizeof(*table->slots));
+	table->count--;
+	statement_free(statement);
+}
+
+void statement_table_fini(struct statement_table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++)
+		statement_free(table->slots[i]);
+	free(table->slots);
+	memset(table, 0, sizeof(*table));
+}
+
+/* Each part's length is part of what is hashed, so that parts cannot run into each other. */
+static XXH128_hash_t mix(XXH128_hash_t h, const char *text)
+{
+	XXH128_hash_t part = XXH3_128bits_withSeed(text, strlen(text) + 1, h.low64);
+
+	part.high64 ^= h.high64 * 31;
+	return part;
+}
+
+void statement_key(const char *text, size_t len, const struct state *state, const struct snapshot *snapshot, uint64_t key[2])
+{
+	XXH128_hash_t h = XXH3_128bits(text, len);
+
+	h = mix(h, state->schema ? state->schema : "");
+	h = mix(h, state_get(state, snapshot, "sql_mode"));
+	h = mix(h, state_get(state, snapshot, "character_set_client"));
+	h = mix(h, state_get(state, snapshot, "collation_connection"));
+	key[0] = h.low64;
+	key[1] = h.high64;
+}
+
+/* ---- A backend's ---- */
+
+uint32_t prepared_find(struct statement_cache *cache, const struct statement *statement)
+{
+	uint32_t free_one = PREPARED_NONE;
+
+	for (uint32_t i = 0; i < cache->size; i++) {
+		struct prepared *p = &cache->slots[i];
+
+		if (!p->used || p->key[0] != statement->key[0] || p->key[1] != statement->key[1])
+			continue;
+		if (p->holder == statement)
+			return i;
+		if (!p->holder)
+			free_one = i;
+	}
+	if (free_one != PREPARED_NONE)
+		cache->slots[free_one].last_use = ++cache->clock;
+	return free_one;
+}
+
+static uint32_t least_used(const struct statement_cache *cache)
+{
+	uint32_t best = PREPARED_NONE;
+
+	for (uint32_t i = 0; i < cache->size; i++) {
+		const struct prepared *p = &cache->slots[i];
+
+		if (p->used && !p->holder && p->id && (best == PREPARED_NONE || p->last_use < cache->slots[best].last_use))
+			best = i;
+	}
+	return best;
+}
+
+static uint32_t free_slot(struct statement_cache *cache)
+{
+	uint32_t old = cache->size;
+	struct prepared *slots;
+
+	for (uint32_t i = 0; i < cache->size; i++)
+		if (!cache->slots[i].used)
+			return i;
+	slots = realloc(cache->slots, (old ? old * 2 : 4) * sizeof(*slots));
+	if (!slots)
+		return PREPARED_NONE;
+	cache->slots = slots;
+	cache->size = old ? old * 2 : 4;
+	memset(&slots[old], 0, (cache->size - old) * sizeof(*slots));
+	return old;
+}
+
+uint32_t prepared_add(struct statement_cache *cache, const uint64_t key[2], uint32_t budget, uint32_t *evicted)
+{
+	uint32_t slot = PREPARED_NONE;
+
+	*evicted = 0;
+	if (cache->count >= budget) {
+		slot = least_used(cache);
+		if (slot != PREPARED_NONE) {
+			*evicted = cache->slots[slot].id;
+			prepared_drop(cache, slot);
+		}
+	}
+	if (slot == PREPARED_NONE)
+		slot = free_slot(cache);
+	if (slot == PREPARED_NONE)
+		return slot;
+	cache->slots[slot] = (struct prepared){ .key = { key[0], key[1] }, .used = true, .last_use = ++cache->clock };
+	cache->count++;
+	return slot;
+}
+
+void prepared_drop(struct statement_cache *cache, uint32_t slot)
+{
+	if (!cache->slots[slot].used)
+		return;
+	memset(&cache->slots[slot], 0, sizeof(cache->slots[slot]));
+	cache->count--;
+}
+
+void prepared_clear(struct statement_cache *cache)
+{
+	if (cache->size)
+		memset(cache->slots, 0, cache->size * sizeof(*cache->slots));
+	cache->count = 0;
+}
+
+void prepared_fini(struct statement_cache *cache)
+{
+	free(cache->slots);
+	memset(cache, 0, sizeof(*cache));
+}

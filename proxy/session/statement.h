@@ -1,0 +1,74 @@
+/*
+ * Prepared statements. A client has its own numbers; a backend prepares on first use and keeps what it prepared under a key of text and
+ * everything that the meaning of the text depends on at prepare time.
+ */
+#ifndef TANDEM_SESSION_STATEMENT_H
+#define TANDEM_SESSION_STATEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/session/state.h"
+#include "sql/sql.h"
+
+struct backend;
+
+/* One of a client's. */
+struct statement {
+	uint32_t id; /* the client's number, from 1 */
+	uint16_t params;
+	uint16_t columns;
+	char *text;
+	uint32_t len;
+	uint64_t key[2];
+	struct sql_meaning meaning;
+	uint8_t *types; /* 2 bytes a parameter, as last bound; NULL: never */
+	uint64_t types_hash;
+	struct backend *opened;	   /* where its cursor is open or its long data went; NULL */
+	bool cursor;		   /* a cursor is open there */
+	bool long_data;
+};
+
+/* A client's table. Numbers are not used twice. */
+struct statement_table {
+	struct statement **slots;
+	uint32_t count;
+	uint32_t size;
+	uint32_t next_id;
+	uint32_t last_id; /* the last prepared: -1 in an EXECUTE means it */
+};
+struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning);
+struct statement *statement_find(const struct statement_table *table, uint32_t id);
+void statement_remove(struct statement_table *table, struct statement *statement);
+void statement_table_fini(struct statement_table *table);
+/* The key of a text in a state. */
+void statement_key(const char *text, size_t len, const struct state *state, const struct snapshot *snapshot, uint64_t key[2]);
+
+/* What a backend has prepared. */
+struct prepared {
+	uint64_t key[2];
+	uint32_t id;	    /* the server's; 0 while the prepare is under way */
+	bool used;	    /* the slot holds something */
+	uint64_t types_hash; /* of the types last bound on it; 0 none */
+	struct statement *holder; /* a client statement with an open cursor or long data on it: not to be shared */
+	uint64_t last_use;
+};
+struct statement_cache {
+	struct prepared *slots;
+	uint32_t size;
+	uint32_t count;
+	uint64_t clock;
+};
+enum { PREPARED_NONE = UINT32_MAX };
+/* The slot for `statement` on this cache, PREPARED_NONE when it is not prepared there. */
+uint32_t prepared_find(struct statement_cache *cache, const struct statement *statement);
+/* A slot for a new one. When `budget` are held, the least recently used one without a holder is given, with its server id in *evicted
+ * (0: none) for a COM_STMT_CLOSE. */
+uint32_t prepared_add(struct statement_cache *cache, const uint64_t key[2], uint32_t budget, uint32_t *evicted);
+void prepared_drop(struct statement_cache *cache, uint32_t slot);
+/* The connection was reset: nothing is prepared on it any more. */
+void prepared_clear(struct statement_cache *cache);
+void prepared_fini(struct statement_cache *cache);
+
+#endif

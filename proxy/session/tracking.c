@@ -1,0 +1,202 @@
+#include "proxy/session/tracking.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/session/worker.h"
+
+/* ---- Tokens ---- */
+
+static struct gtid_board *shared_board(const struct client *c)
+{
+	switch (worker_settings(c->worker)->read_your_writes) {
+	case RYW_ACCOUNT:
+		return &c->credentials->token->board;
+	case RYW_GLOBAL:
+		return &account_token_global()->board;
+	default:
+		return NULL;
+	}
+}
+
+static void raise_seen(struct client *c, const struct gtid_set *set)
+{
+	if (!c->seen)
+		c->seen = calloc(1, sizeof(*c->seen));
+	if (c->seen)
+		gtid_merge(c->seen, set);
+}
+
+static void raise_token(struct client *c, struct wire_bytes gtid)
+{
+	struct gtid_board *board = shared_board(c);
+	struct gtid_set set;
+
+	if (!gtid.len || worker_settings(c->worker)->read_your_writes == RYW_OFF)
+		return;
+	if (!gtid_parse((const char *)gtid.data, gtid.len, &set))
+		set = (struct gtid_set){ .lost = true };
+	if (board)
+		gtid_board_raise(board, &set);
+	else
+		raise_seen(c, &set);
+	c->token_unknown = false; /* a commit comes after everything that its session has seen */
+}
+
+bool token_satisfied(const struct client *client, const struct server *server)
+{
+	struct gtid_board *board = shared_board(client);
+	struct gtid_set want;
+
+	if (client->seen && !gtid_board_covers(&server->applied, client->seen))
+		return false;
+	if (!board || !atomic_load_explicit(&board->generation, memory_order_acquire))
+		return true;
+	gtid_board_read(board, &want);
+	return gtid_board_covers(&server->applied, &want);
+}
+
+void token_wanted(const struct client *client, struct gtid_set *out)
+{
+	struct gtid_board *board = shared_board(client);
+
+	memset(out, 0, sizeof(*out));
+	if (board)
+		gtid_board_read(board, out);
+	if (client->seen)
+		gtid_merge(out, client->seen);
+}
+
+void token_learned(struct client *client, const struct gtid_set *position)
+{
+	raise_seen(client, position);
+	client->token_unknown = false;
+}
+
+/* ---- Adopting ---- */
+
+static bool is_named(struct wire_bytes name, const char *text)
+{
+	return name.len == strlen(text) && !memcmp(name.data, text, name.len);
+}
+
+static void set_values(struct client *c, struct backend *b, struct state *value)
+{
+	client_set_value(c, value);
+	backend_set_value(b, value);
+	state_unref(value);
+}
+
+/* Client and connection usually share a value; where they differ (another server's defaults) each gets its own change. */
+static void adopt_variable(struct client *c, struct backend *b, const struct wire_track_entry *e)
+{
+	bool shared = c->value == b->value;
+
+	if (is_named(e->name, "last_gtid")) {
+		raise_token(c, e->value);
+		return;
+	}
+	if (b->is_replica && (is_named(e->name, "tx_read_only") || is_named(e->name, "transaction_read_only")))
+		b->guard_lost = true; /* a SET undid the guard: the connection is set up again before it is used for anything else */
+	if (is_named(e->name, "character_set_connection"))
+		c->collation_unknown = true;
+	if (is_named(e->name, "collation_connection"))
+		c->collation_unknown = false;
+	if (is_named(e->name, "wait_timeout"))
+		c->wait_timeout_ms = strtoull((const char *)e->value.data, NULL, 10) * 1000;
+	if (shared) {
+		set_values(c, b, state_with_variable(c->value, c->worker->snapshot, e->name, e->value));
+	} else {
+		struct state *mine = state_with_variable(c->value, c->worker->snapshot, e->name, e->value);
+		struct state *its = state_with_variable(b->value, c->worker->snapshot, e->name, e->value);
+
+		client_set_value(c, mine);
+		backend_set_value(b, its);
+		state_unref(mine);
+		state_unref(its);
+	}
+}
+
+static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes schema)
+{
+	const char *name = schema.len ? (const char *)schema.data : NULL;
+	struct state *mine = state_with_schema(c->value, name, schema.len);
+	struct state *its = c->value == b->value ? state_ref(mine) : state_with_schema(b->value, name, schema.len);
+
+	client_set_value(c, mine);
+	backend_set_value(b, its);
+	state_unref(mine);
+	state_unref(its);
+}
+
+static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes track)
+{
+	struct wire_track_iter it = wire_track_iter(track);
+	struct wire_track_entry e;
+
+	while (wire_track_next(&it, &e)) {
+		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES)
+			adopt_variable(c, b, &e);
+		else if (e.type == SESSION_TRACK_SCHEMA)
+			adopt_schema(c, b, e.value);
+		else if (e.type == SESSION_TRACK_GTIDS)
+			raise_token(c, e.value);
+	}
+}
+
+void tracking_adopt(struct client *client, struct backend *backend, const struct wire_ok *ok)
+{
+	backend->status = ok->status;
+	client->status = ok->status;
+	client->trx = ok->status & SERVER_STATUS_IN_TRANS ? backend : NULL;
+	if (ok->track.len)
+		adopt_entries(client, backend, ok->track);
+}
+
+/* ---- What the client hears ---- */
+
+static const char *const default_tracked[] = {
+	"autocommit", "character_set_client", "character_set_connection", "character_set_results", "time_zone",
+};
+
+static bool is_default_tracked(struct wire_bytes name)
+{
+	for (size_t i = 0; i < sizeof(default_tracked) / sizeof(default_tracked[0]); i++)
+		if (is_named(name, default_tracked[i]))
+			return true;
+	return false;
+}
+
+static void put_entry(struct wire_writer *w, const struct wire_track_entry *e)
+{
+	uint8_t memory[1024];
+	struct wire_writer inner = wire_writer(memory, sizeof(memory));
+
+	if (e->type == SESSION_TRACK_SYSTEM_VARIABLES)
+		wire_put_lenenc_bytes(&inner, e->name.data, e->name.len);
+	wire_put_lenenc_bytes(&inner, e->value.data, e->value.len);
+	if (inner.full)
+		return;
+	wire_put_u8(w, (uint8_t)e->type);
+	wire_put_lenenc_bytes(w, inner.data, inner.len);
+}
+
+void tracking_filter(const struct client *client, struct wire_ok *ok, uint8_t *memory, size_t size)
+{
+	struct wire_track_iter it;
+	struct wire_track_entry e;
+	struct wire_writer w = wire_writer(memory, size);
+
+	if (!ok->track.len)
+		return;
+	if (client->capabilities & CLIENT_SESSION_TRACK) {
+		it = wire_track_iter(ok->track);
+		while (wire_track_next(&it, &e))
+			if (e.type == SESSION_TRACK_SCHEMA ||
+			    (e.type == SESSION_TRACK_SYSTEM_VARIABLES && is_default_tracked(e.name)))
+				put_entry(&w, &e);
+	}
+	ok->track = (struct wire_bytes){ memory, w.full ? 0 : w.len };
+	if (!ok->track.len)
+		ok->status &= (uint16_t)~SERVER_SESSION_STATE_CHANGED;
+}

@@ -1,0 +1,22 @@
+/*
+ * What the end of a reply tells of the session: status flags, changed variables and schema, and the position of a write.
+ */
+#ifndef TANDEM_SESSION_TRACKING_H
+#define TANDEM_SESSION_TRACKING_H
+
+#include "proxy/session/client.h"
+#include "proxy/wire/reply.h"
+
+/* Brings session and connection up to what the server reports in this OK, and raises the tokens before the client hears of it. */
+void tracking_adopt(struct client *client, struct backend *backend, const struct wire_ok *ok);
+/* Leaves of ok->track what the client would hear from a server with default settings; the new track data lies in `memory`. */
+void tracking_filter(const struct client *client, struct wire_ok *ok, uint8_t *memory, size_t size);
+
+/* The session's position: does this server's cover everything that the session must see? */
+bool token_satisfied(const struct client *client, const struct server *server);
+/* What it must see, as a value. */
+void token_wanted(const struct client *client, struct gtid_set *out);
+/* Everything seen so far is covered by `position`: the answer to an ASK. */
+void token_learned(struct client *client, const struct gtid_set *position);
+
+#endif

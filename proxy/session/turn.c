@@ -1,0 +1,866 @@
+#include "proxy/session/turn.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "proxy/session/charset.h"
+#include "proxy/session/execute.h"
+#include "proxy/session/pool.h"
+#include "proxy/session/tracking.h"
+#include "proxy/session/upload.h"
+#include "proxy/session/worker.h"
+
+/* A pooled turn keeps a packet memory of up to this size. */
+enum { KEEP_BYTES = 16 * 1024, MAX_TRIES = 8 };
+
+/* ---- Life ---- */
+
+bool turn_grow(struct turn *turn, size_t size)
+{
+	uint8_t *grown;
+
+	if (size <= turn->packet_size)
+		return true;
+	size = size < 512 ? 512 : size + size / 4;
+	grown = realloc(turn->packet, size);
+	if (!grown)
+		return false;
+	turn->packet = grown;
+	turn->packet_size = size;
+	return true;
+}
+
+static struct turn *turn_new(struct client *c, enum turn_task task)
+{
+	struct worker *w = c->worker;
+	struct turn *t = TAILQ_FIRST(&w->free_turns);
+	uint8_t *packet = NULL;
+	size_t size = 0;
+
+	if (t) {
+		TAILQ_REMOVE(&w->free_turns, t, link);
+		packet = t->packet;
+		size = t->packet_size;
+	} else {
+		t = malloc(sizeof(*t));
+		if (!t)
+			return NULL;
+	}
+	memset(t, 0, offsetof(struct turn, own));
+	memset((char *)t + offsetof(struct turn, meaning), 0, sizeof(*t) - offsetof(struct turn, meaning));
+	t->packet = packet;
+	t->packet_size = size;
+	t->client = c;
+	t->task = task;
+	t->slot = PREPARED_NONE;
+	c->turn = t;
+	return t;
+}
+
+void turn_free(struct turn *turn)
+{
+	free(turn->fit_message);
+	turn->fit_message = NULL;
+	if (turn->packet_size > KEEP_BYTES) {
+		free(turn->packet);
+		turn->packet = NULL;
+		turn->packet_size = 0;
+	}
+	TAILQ_INSERT_HEAD(&turn->client->worker->free_turns, turn, link);
+}
+
+void turn_start(struct client *client, const uint8_t *packet, size_t len)
+{
+	struct turn *t = turn_new(client, TASK_COMMAND);
+
+	client_set_state(client, CLIENT_BUSY);
+	if (!t || !turn_grow(t, len)) {
+		client_close(client, "out of memory");
+		return;
+	}
+	memcpy(t->packet, packet, len);
+	t->packet_len = len;
+	if (turn_understand(t))
+		turn_advance(t);
+}
+
+void turn_start_verify(struct client *client, const char *schema)
+{
+	static const struct sql_meaning meaning = { .verb = SQL_USE, .target = SQL_TO_REPLICA, .digest = 1 };
+	struct turn *t = turn_new(client, TASK_VERIFY);
+	size_t len = schema ? strlen(schema) : 0;
+
+	if (!t || !turn_grow(t, len + 5)) {
+		client_close(client, "out of memory");
+		return;
+	}
+	wire_put_header(t->packet, (uint32_t)len + 1, 0);
+	t->packet[4] = schema ? COM_INIT_DB : COM_PING;
+	memcpy(t->packet + 5, schema ? schema : "", len);
+	t->packet_len = len + 5;
+	t->command = t->packet[4];
+	t->reply = REPLY_ONE;
+	t->meaning = &meaning;
+	t->is_read = true;
+	turn_advance(t);
+}
+
+/* ---- Ends ---- */
+
+void turn_unpark(struct turn *turn)
+{
+	struct worker *w = turn->client->worker;
+
+	if (turn->wait == WAIT_POSITION)
+		TAILQ_REMOVE(&w->parked, turn, link);
+	else if (turn->wait == WAIT_PRIMARY)
+		TAILQ_REMOVE(&w->for_primary, turn, link);
+	else if (turn->wait == WAIT_CONNECTION)
+		pool_leave_queue(turn);
+	turn->wait = WAIT_NOTHING;
+}
+
+/* The client is READY again, or at the end of its draining. */
+static void turn_end(struct turn *t)
+{
+	struct client *c = t->client;
+	struct backend *b = t->backend;
+
+	turn_unpark(t);
+	c->turn = NULL;
+	turn_free(t);
+	if (c->state != CLIENT_BUSY)
+		return;
+	client_set_state(c, CLIENT_READY);
+	if (c->upload.active)
+		upload_skip(c);
+	if (b && b->state == BACKEND_READY && (b->broken || b->retire)) {
+		client_detach(c, b);
+		backend_close(b, "of no more use");
+	} else if (b) {
+		pool_spare(b);
+	}
+	if (c->draining && !c->trx) {
+		client_close(c, "draining");
+		return;
+	}
+	client_pump(c);
+}
+
+static void end_verify(struct turn *t, uint16_t code, const char *sqlstate, const char *message)
+{
+	struct client *c = t->client;
+
+	turn_unpark(t);
+	c->turn = NULL;
+	turn_free(t);
+	login_verified(c, code, sqlstate, message);
+}
+
+void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const char *format, ...)
+{
+	struct client *c = turn->client;
+	char message[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	if (turn->task == TASK_VERIFY) {
+		end_verify(turn, code, sqlstate, message);
+		return;
+	}
+	if (turn->passed) { /* the client is in the middle of a result: there is no honest way to go on */
+		client_close(c, message);
+		return;
+	}
+	if (!turn->no_reply)
+		client_send_error(c, code, sqlstate, message, 1);
+	turn_end(turn);
+}
+
+void turn_ok(struct turn *turn)
+{
+	struct client *c = turn->client;
+	uint8_t memory[32];
+	struct wire_writer w = wire_writer(memory, sizeof(memory));
+	const uint16_t lasting = SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES |
+				 SERVER_STATUS_IN_TRANS_READONLY | SERVER_STATUS_ANSI_QUOTES;
+	struct wire_ok ok = { .status = c->status & lasting };
+
+	if (turn->command == COM_SET_OPTION && !(c->capabilities & CLIENT_DEPRECATE_EOF))
+		wire_put_eof(&w, 0, ok.status, 1);
+	else
+		wire_put_ok(&w, &ok, c->capabilities, 1);
+	if (!turn->no_reply)
+		io_send(&c->io, w.data, w.len);
+	turn_end(turn);
+}
+
+/* ---- Asking a connection about the session's own state ---- */
+
+static bool capture(struct turn *t, struct backend *b, enum capture_what what, const char *query)
+{
+	buf_fini(&b->captured);
+	t->wait = WAIT_CAPTURE;
+	t->capture = (uint8_t)what;
+	return backend_command(b, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
+}
+
+static void ask_position(struct turn *t, struct backend *b)
+{
+	const struct snapshot *s = t->client->worker->snapshot;
+	bool mysql = s->servers[b->pool->index].flavour == SQL_MYSQL;
+
+	if (!capture(t, b, CAPTURE_ASK, mysql ? "SELECT @@global.gtid_executed" : "SELECT @@global.gtid_current_pos"))
+		backend_lost(b, "cannot send", 0, NULL, NULL);
+}
+
+static bool first_value(struct backend *b, struct wire_bytes *value)
+{
+	struct wire_reader at;
+	struct captured_row row;
+	unsigned columns;
+
+	if (!captured_first(&b->captured, &at, &columns) || !columns || !captured_next(&at, columns, &row))
+		return false;
+	*value = row.columns[0];
+	return true;
+}
+
+static void position_came(struct turn *t, struct backend *b)
+{
+	struct wire_bytes v;
+	struct gtid_set position;
+
+	if (first_value(b, &v) && gtid_parse((const char *)v.data, v.len, &position))
+		token_learned(t->client, &position);
+	else
+		t->on_primary = true;
+	buf_fini(&b->captured);
+	turn_advance(t);
+}
+
+static void set_collation(struct client *c, struct backend *b, struct wire_bytes value)
+{
+	static const struct wire_bytes name = { (const uint8_t *)"collation_connection", 20 };
+	struct state *mine = state_with_variable(c->value, c->worker->snapshot, name, value);
+	struct state *its = c->value == b->value ? state_ref(mine) : state_with_variable(b->value, c->worker->snapshot, name, value);
+
+	client_set_value(c, mine);
+	backend_set_value(b, its);
+	state_unref(mine);
+	state_unref(its);
+	c->collation_unknown = false;
+}
+
+void turn_captured(struct turn *turn, struct backend *backend, bool failed)
+{
+	struct wire_bytes v;
+
+	if (turn->wait != WAIT_CAPTURE || failed) { /* a freeze overtaken by its session's next statement, or refused */
+		if (turn->wait == WAIT_CAPTURE) {
+			turn->on_primary = true;
+			if (turn->capture == CAPTURE_COLLATION)
+				turn_end(turn);
+			else
+				turn_advance(turn);
+		}
+		return;
+	}
+	if (turn->capture == CAPTURE_ASK) {
+		position_came(turn, backend);
+		return;
+	}
+	if (first_value(backend, &v))
+		set_collation(turn->client, backend, v);
+	buf_fini(&backend->captured);
+	turn_end(turn);
+}
+
+/* ---- The driver ---- */
+
+static void want_position(struct turn *t)
+{
+	struct client *c = t->client;
+	const struct snapshot *s = c->worker->snapshot;
+
+	token_wanted(c, &t->want);
+	for (size_t i = 0; i < s->server_count; i++)
+		if (s->servers[i].role == ROLE_REPLICA && s->servers[i].takes_reads)
+			cluster_want(c->worker->shared->cluster, s->servers[i].server, &t->want);
+}
+
+/* A connection that the session holds, but of a server that has restarted or changed its role, is only kept for what is bound to it. */
+static bool still_good(struct client *c, struct backend *b)
+{
+	const struct server_view *v = &c->worker->snapshot->servers[b->pool->index];
+	bool need;
+
+	if (b->state == BACKEND_DEAD)
+		return false;
+	if (!b->retire && !b->broken && b->epoch >= v->epoch)
+		return true;
+	need = client_needs_backend(c, b);
+	if (need)
+		return true;
+	if (c->last_id_at == b)
+		c->last_id_lost = c->has_last_id;
+	client_detach(c, b);
+	backend_close(b, "stale");
+	return false;
+}
+
+enum step { STEP_ON, STEP_WAIT };
+
+static enum step take_connection(struct turn *t, int server)
+{
+	struct client *c = t->client;
+	struct server_pool *pool = c->worker->pools[server];
+	struct backend *b = client_backend_at(c, pool);
+
+	if (b && still_good(c, b)) {
+		if (t->ticket)
+			pool_leave_queue(t);
+		t->backend = b;
+		return STEP_ON;
+	}
+	switch (pool_take(pool, t)) {
+	case POOL_GOT:
+		return STEP_ON;
+	case POOL_FAILED:
+		turn_fail(t, ER_OUT_OF_RESOURCES, "HY000", "tandem: no memory or no socket for a connection to %s", pool->server->name);
+		return STEP_WAIT;
+	default:
+		return STEP_WAIT;
+	}
+}
+
+static enum step choose(struct turn *t)
+{
+	struct route_answer r = route_turn(t);
+
+	if (t->ticket && (r.route != ROUTE_SERVER || t->pool != t->client->worker->pools[r.server]))
+		pool_leave_queue(t);
+	switch (r.route) {
+	case ROUTE_CONNECTION:
+		t->backend = r.backend;
+		return STEP_ON;
+	case ROUTE_SERVER:
+		return take_connection(t, r.server);
+	case ROUTE_PARK:
+		want_position(t);
+		worker_park(t->client->worker, t, worker_settings(t->client->worker)->causal_wait_ms);
+		return STEP_WAIT;
+	case ROUTE_ASK:
+		ask_position(t, r.backend);
+		return STEP_WAIT;
+	case ROUTE_REFUSE:
+		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: LAST_INSERT_ID() was lost with the connection that knew it");
+		return STEP_WAIT;
+	default:
+		worker_wait_primary(t->client->worker, t);
+		return STEP_WAIT;
+	}
+}
+
+/* A probe in front of the next statement brings flags and tracking that an ERR withheld. Nothing may come between a statement and a
+ * question about it. */
+static bool send_probe(struct turn *t)
+{
+	static const char text[] = "SET session_track_schema=1";
+	struct client *c = t->client;
+
+	if (c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST)
+		return true;
+	c->probe = NULL;
+	return backend_command(t->backend, EXPECT_PROBE, COM_QUERY, text, sizeof(text) - 1);
+}
+
+static uint32_t kept_slot(struct turn *t)
+{
+	return prepared_find(&t->backend->statements, t->statement);
+}
+
+static bool prepare_packet(struct turn *t)
+{
+	if (!t->statement)
+		return true;
+	if (t->statement->opened) {
+		t->slot = kept_slot(t);
+		if (t->slot == PREPARED_NONE)
+			return false;
+	}
+	return execute_rewrite(t);
+}
+
+static void note_long_data(struct turn *t)
+{
+	struct statement *s = t->statement;
+
+	s->opened = t->client->cursor_at = t->backend;
+	s->long_data = true;
+	t->backend->statements.slots[t->slot].holder = s;
+}
+
+static void send_statement(struct turn *t)
+{
+	struct backend *b = t->backend;
+	struct client *c = t->client;
+	bool ok = send_probe(t) && prepare_packet(t);
+
+	t->wait = WAIT_REPLY;
+	t->began_ms = c->worker->now_ms;
+	b->session = c->id;
+	if (ok && !t->no_reply)
+		backend_expect(b, EXPECT_FORWARD, t->reply, PREPARED_NONE);
+	if (ok)
+		ok = io_send(&b->io, t->packet, t->packet_len);
+	atomic_fetch_add_explicit(b->is_replica ? &b->server->reads : &b->server->writes, 1, memory_order_relaxed);
+	if (!ok) {
+		backend_lost(b, "cannot send", 0, NULL, NULL);
+		return;
+	}
+	if (c->upload.active)
+		upload_flow(c);
+	if (t->no_reply && !c->upload.active) {
+		note_long_data(t);
+		turn_end(t);
+	}
+}
+
+static enum step fit(struct turn *t)
+{
+	switch (fit_backend(t)) {
+	case FIT_READY:
+		return STEP_ON;
+	case FIT_WAITING:
+		if (t->wait != WAIT_CONNECT)
+			t->wait = WAIT_FIT;
+		return STEP_WAIT;
+	default:
+		t->backend->broken = true;
+		backend_lost(t->backend, "its state could not be changed", 0, NULL, NULL);
+		return STEP_WAIT;
+	}
+}
+
+void turn_advance(struct turn *turn)
+{
+	if (turn->wait != WAIT_CONNECTION)
+		turn_unpark(turn);
+	if (!turn->backend && choose(turn) == STEP_WAIT)
+		return;
+	if (turn->backend->state < BACKEND_READY) {
+		turn->wait = WAIT_CONNECT;
+		return;
+	}
+	if (fit(turn) == STEP_WAIT)
+		return;
+	send_statement(turn);
+}
+
+void turn_reroute(struct turn *turn)
+{
+	turn_unpark(turn);
+	turn->backend = NULL;
+	turn->pending = 0;
+	turn->retry = turn->failed = false;
+	turn->slot = PREPARED_NONE;
+	free(turn->fit_message);
+	turn->fit_message = NULL;
+	turn->fit_code = 0;
+	if (++turn->tries > MAX_TRIES && !turn->deadline_ms)
+		turn_fail(turn, ER_CONNECTION_KILLED, "70100", "tandem: given up after %u attempts on failing connections", turn->tries - 1u);
+	else
+		turn_advance(turn);
+}
+
+/* ---- What its connection tells ---- */
+
+void turn_keep_error(struct turn *turn, const struct wire_err *err)
+{
+	if (turn->fit_code)
+		return;
+	turn->fit_code = err->code;
+	memcpy(turn->fit_state, err->sqlstate[0] ? err->sqlstate : "HY000", sizeof(turn->fit_state));
+	turn->fit_message = strndup((const char *)err->message.data, err->message.len);
+}
+
+void turn_swallowed_error(struct turn *turn, struct backend *backend, const struct expect *expect, const struct wire_err *err)
+{
+	struct expect *last;
+
+	if (turn->backend != backend)
+		return;
+	turn_keep_error(turn, err);
+	if (expect->what == EXPECT_FIT)
+		backend->broken = true;
+	last = backend_last_expect(backend);
+	if (turn->wait == WAIT_REPLY && last && last->what == EXPECT_FORWARD) {
+		last->what = EXPECT_DROP; /* it ran in the wrong state, or did not run: whatever it says is not for the client */
+		turn->retry = true;
+	}
+}
+
+/* A change was refused: elsewhere it may work; on the primary the refusal is the truth. */
+static void fit_refused(struct turn *t)
+{
+	struct backend *b = t->backend;
+	struct client *c = t->client;
+	bool elsewhere = b->is_replica && t->is_read && !client_needs_backend(c, b);
+	char message[512];
+
+	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
+	if (b->broken) {
+		bool held = client_needs_backend(c, b);
+
+		client_detach(c, b);
+		backend_close(b, "a state change was refused");
+		if (held) {
+			client_fatal(c, t->fit_code, t->fit_state, message);
+			return;
+		}
+	}
+	if (elsewhere) {
+		t->on_primary = true;
+		turn_reroute(t);
+	} else {
+		turn_fail(t, t->fit_code, t->fit_state, "%s", message);
+	}
+}
+
+void turn_swallowed(struct turn *turn, struct backend *backend, const struct expect *expect)
+{
+	if (turn->backend != backend || (expect->what != EXPECT_FIT && expect->what != EXPECT_PREPARE))
+		return;
+	if (turn->pending)
+		turn->pending--;
+	if (turn->pending || turn->wait != WAIT_FIT)
+		return;
+	if (turn->fit_code)
+		fit_refused(turn);
+	else
+		turn_advance(turn);
+}
+
+void turn_dropped(struct backend *backend)
+{
+	struct client *c = backend->client;
+	struct turn *t = c ? c->turn : NULL;
+
+	if (!t || t->backend != backend) {
+		if (!c)
+			pool_give(backend);
+		return;
+	}
+	if (!t->retry)
+		return;
+	if (t->fit_code) {
+		fit_refused(t);
+		return;
+	}
+	turn_reroute(t);
+}
+
+static bool may_be_lag(uint16_t code)
+{
+	switch (code) {
+	case ER_NO_SUCH_TABLE:
+	case ER_BAD_DB_ERROR:
+	case ER_BAD_FIELD_ERROR:
+	case ER_SP_DOES_NOT_EXIST:
+	case ER_VIEW_INVALID:
+	case ER_DBACCESS_DENIED_ERROR:
+	case ER_TABLEACCESS_DENIED_ERROR:
+	case ER_COLUMNACCESS_DENIED_ERROR:
+	case ER_PROCACCESS_DENIED_ERROR:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* As a first answer these say that the statement did not run. */
+static bool did_not_run(uint16_t code)
+{
+	return code == ER_CLIENT_INTERACTION_TIMEOUT || code == ER_CONNECTION_KILLED || code == ER_SERVER_SHUTDOWN;
+}
+
+static bool is_read_only_refusal(const struct wire_err *err)
+{
+	static const char needle[] = "read-only";
+
+	return err->code == ER_READ_ONLY_MODE ||
+	       (err->code == ER_OPTION_PREVENTS_STATEMENT &&
+		memmem(err->message.data, err->message.len, needle, sizeof(needle) - 1));
+}
+
+static bool replica_refused(struct turn *t, struct backend *b, const struct wire_err *err)
+{
+	if (err->code == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION) {
+		route_learn_write(t->meaning->digest);
+		return true;
+	}
+	(void)b;
+	return may_be_lag(err->code) || is_read_only_refusal(err);
+}
+
+bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err)
+{
+	struct client *c = turn->client;
+	bool bound = client_needs_backend(c, backend);
+
+	if (turn->passed || bound || turn->retry || c->upload.active)
+		return turn->retry;
+	if (backend->is_replica && replica_refused(turn, backend, err)) {
+		turn->on_primary = true;
+		turn->retry = true;
+	} else if (did_not_run(err->code)) {
+		backend->retire = true;
+		turn->retry = true;
+	} else if (!backend->is_replica && is_read_only_refusal(err) && !turn->is_read && turn->tries < 200) {
+		/* Single statement outside a transaction: it changed nothing. The primary may be moving. */
+		cluster_suspect(c->worker->shared->cluster, backend->server);
+		turn->demoted = turn->retry = turn->tries < MAX_TRIES;
+	}
+	return turn->retry;
+}
+
+struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared)
+{
+	struct client *c = turn->client;
+	struct statement *s = statement_add(&c->statements, turn->text, turn->text_len, turn->meaning);
+	uint32_t slot, evicted;
+
+	if (!s) {
+		client_close(c, "out of memory");
+		return NULL;
+	}
+	s->params = prepared->params;
+	s->columns = prepared->columns;
+	statement_key(s->text, s->len, c->value, c->worker->snapshot, s->key);
+	slot = prepared_add(&backend->statements, s->key, 100000, &evicted);
+	if (slot != PREPARED_NONE)
+		backend->statements.slots[slot].id = prepared->id;
+	turn->passed = true;
+	return s;
+}
+
+void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows)
+{
+	struct client *c = turn->client;
+
+	turn->saw_rows |= ends_rows;
+	turn->warnings = ok->warnings;
+	if (ok->insert_id) {
+		c->has_last_id = turn->backend->has_last_id = true;
+		c->last_id_at = turn->backend;
+		c->last_id_lost = false;
+	}
+	if (turn->statement) {
+		turn->cursor_open = (ok->status & SERVER_STATUS_CURSOR_EXISTS) && !(ok->status & SERVER_STATUS_LAST_ROW_SENT);
+	}
+}
+
+/* ---- After the reply ---- */
+
+static void recount_cursors(struct client *c)
+{
+	c->cursor_at = NULL;
+	for (uint32_t i = 0; i < c->statements.count; i++)
+		if (c->statements.slots[i]->opened)
+			c->cursor_at = c->statements.slots[i]->opened;
+}
+
+void turn_note_cursor(struct turn *turn)
+{
+	struct statement *s = turn->statement;
+	bool open = turn->cursor_open && turn->command != COM_STMT_RESET;
+
+	if (!s || turn->command == COM_STMT_SEND_LONG_DATA || (!open && !s->opened))
+		return;
+	if (turn->slot != PREPARED_NONE)
+		turn->backend->statements.slots[turn->slot].holder = open ? s : NULL;
+	s->opened = open ? turn->backend : NULL;
+	s->cursor = open;
+	s->long_data = false;
+	recount_cursors(turn->client);
+}
+
+void statement_abandon(struct client *client, struct statement *statement)
+{
+	struct backend *b = statement->opened;
+	uint32_t slot = prepared_find(&b->statements, statement);
+
+	if (slot != PREPARED_NONE) {
+		fit_close_prepared(b, b->statements.slots[slot].id);
+		prepared_drop(&b->statements, slot);
+	}
+	statement->opened = NULL;
+	recount_cursors(client);
+}
+
+static bool text_has(const struct turn *t, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; t->text && i + n <= t->text_len; i++)
+		if (!strncasecmp(t->text + i, word, n))
+			return true;
+	return false;
+}
+
+static void note_role(struct turn *t)
+{
+	struct client *c = t->client;
+	struct state *mine, *its;
+
+	if (t->text_len > 200 || t->meaning->facts & (SQL_F_MULTI | SQL_F_READS_UVAR)) {
+		t->own = *t->meaning;
+		t->own.facts |= SQL_F_OPAQUE;
+		client_note_statement(c, t->backend, &t->own, t->text);
+		return;
+	}
+	mine = state_with_role(c->value, t->text, t->text_len);
+	its = c->value == t->backend->value ? state_ref(mine) : state_with_role(t->backend->value, t->text, t->text_len);
+	client_set_value(c, mine);
+	backend_set_value(t->backend, its);
+	state_unref(mine);
+	state_unref(its);
+}
+
+static void note_success(struct turn *t)
+{
+	struct client *c = t->client;
+	struct backend *b = t->backend;
+	uint64_t facts = t->meaning->facts;
+
+	if (t->command == COM_STMT_PREPARE)
+		return;
+	client_note_statement(c, b, t->meaning, t->text);
+	if (facts & SQL_F_SETS_ROLE)
+		note_role(t);
+	if (facts & SQL_F_CATALOG)
+		cluster_refresh_catalog(c->worker->shared->cluster);
+	if (facts & SQL_F_ACCOUNTS)
+		cluster_refresh_accounts(c->worker->shared->cluster);
+	if (t->meaning->verb == SQL_SET && text_has(t, "session_track"))
+		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
+	if (t->saw_rows && !b->is_replica && t->meaning->target != SQL_TO_ROLE)
+		c->token_unknown = true;
+}
+
+static bool is_plain_read(const struct turn *t)
+{
+	return t->is_read && t->meaning->target == SQL_TO_REPLICA;
+}
+
+/* SET NAMES and its kind: the collation is known from the character set, or has to be asked for. */
+static bool learn_collation(struct turn *t)
+{
+	struct client *c = t->client;
+	const char *name = state_get(c->value, c->worker->snapshot, "character_set_connection");
+	const struct charset *cs;
+
+	if (!c->collation_unknown)
+		return false;
+	if (t->warnings) {
+		c->collation_unknown = false;
+		return false;
+	}
+	cs = charset_default(!strcmp(name, "utf8") ? "utf8mb3" : name, strlen(!strcmp(name, "utf8") ? "utf8mb3" : name));
+	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && text_has(t, "names") && !text_has(t, "collate") &&
+	    c->sql.flavour == SQL_MARIADB && c->sql.version < 110200) {
+		set_collation(c, t->backend, (struct wire_bytes){ (const uint8_t *)cs->collation, strlen(cs->collation) });
+		return false;
+	}
+	return capture(t, t->backend, CAPTURE_COLLATION, "SELECT @@collation_connection");
+}
+
+void turn_done(struct turn *turn)
+{
+	struct client *c = turn->client;
+	struct backend *b = turn->backend;
+
+	if (turn->task == TASK_VERIFY) {
+		char message[512];
+
+		snprintf(message, sizeof(message), "%s", turn->fit_message ? turn->fit_message : "");
+		end_verify(turn, turn->failed ? turn->fit_code : 0, turn->fit_state, message);
+		return;
+	}
+	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
+		if (!(turn->meaning->facts & SQL_F_READS_LAST))
+			c->last = b;
+		c->pending_last = turn->warnings || turn->failed || turn->meaning->facts & SQL_F_CALC_FOUND_ROWS;
+	}
+	turn_note_cursor(turn);
+	if (!turn->failed)
+		note_success(turn);
+	else if (!is_plain_read(turn) && b->state != BACKEND_DEAD)
+		c->probe = b;
+	if (turn->reply == REPLY_STREAM)
+		b->retire = true;
+	if (!turn->failed && learn_collation(turn))
+		return;
+	turn_end(turn);
+}
+
+/* ---- A lost connection ---- */
+
+static void lost_before_sending(struct turn *t, const char *why, uint16_t code, const char *sqlstate, const char *message)
+{
+	struct client *c = t->client;
+	bool full = code == ER_CON_COUNT_ERROR || code == ER_TOO_MANY_USER_CONNECTIONS || code == ER_USER_LIMIT_REACHED;
+
+	if (code && !full && code != ER_SERVER_SHUTDOWN && code != ER_CONNECTION_KILLED && code != ER_CLIENT_INTERACTION_TIMEOUT) {
+		if (t->is_read && !t->on_primary) {
+			t->on_primary = true;
+			turn_reroute(t);
+			return;
+		}
+		turn_fail(t, code, sqlstate, "%s", message);
+		return;
+	}
+	if (t->tries >= MAX_TRIES) {
+		turn_fail(t, full ? ER_CON_COUNT_ERROR : ER_CONNECTION_KILLED, full ? "08004" : "70100",
+			  "tandem: no connection to be had: %s", why);
+		return;
+	}
+	worker_retry_later(c->worker, t);
+}
+
+void turn_lost_backend(struct turn *turn, const char *why, uint16_t code, const char *sqlstate, const char *message, bool held)
+{
+	struct client *c = turn->client;
+	bool sent = turn->wait == WAIT_REPLY;
+	char text[400];
+
+	turn->backend = NULL;
+	if (turn->passed) {
+		snprintf(text, sizeof(text), "connection to the server lost in the middle of a result: %s", why);
+		client_close(c, text);
+		return;
+	}
+	if (held) {
+		snprintf(text, sizeof(text), "tandem: connection lost with session state that cannot be restored: %s", why);
+		client_fatal(c, ER_CONNECTION_KILLED, "70100", text);
+		return;
+	}
+	if (!sent) {
+		lost_before_sending(turn, why, code, sqlstate, message);
+		return;
+	}
+	if (turn->is_read && !c->upload.active && turn->tries < MAX_TRIES) {
+		worker_retry_later(c->worker, turn);
+		return;
+	}
+	turn_fail(turn, ER_CONNECTION_KILLED, "70100",
+		  "tandem: connection lost while the statement ran (%s); whether it took effect is not known", why);
+}

@@ -1,0 +1,175 @@
+/*
+ * A turn: one command of a client, from its packet to the end of its reply. It owns a copy of the packet, so that it can wait, and be run
+ * again elsewhere while nothing has been passed on. Turns come from a pool of the worker; an idle client has none.
+ *
+ * turn_advance() is the driver: it can be called again whenever something that the turn waits for has happened. Steps:
+ *   route (which server, which connection) -> connection (attached, pooled, stolen, new) -> fit (bring it to the session's state)
+ *   -> prepare (binary statements) -> send -> reply -> done
+ */
+#ifndef TANDEM_SESSION_TURN_H
+#define TANDEM_SESSION_TURN_H
+
+#include "proxy/session/client.h"
+
+enum turn_wait {
+	WAIT_NOTHING,
+	WAIT_CONNECTION, /* in a pool's queue */
+	WAIT_CONNECT,	 /* its backend is logging in */
+	WAIT_FIT,	 /* its backend is being brought to the session's state, or prepares */
+	WAIT_CAPTURE,	 /* a query about the session's own state is under way on one of its connections */
+	WAIT_PRIMARY,	 /* there is none, or the gate is closed */
+	WAIT_POSITION,	 /* parked: no replica is far enough */
+	WAIT_KILL,	 /* another worker looks for the session to be killed */
+	WAIT_REPLY,	 /* sent */
+};
+
+enum turn_task { /* what a turn is for */
+	TASK_COMMAND, /* a client's command */
+	TASK_VERIFY,  /* log in to a backend and select the schema, for a login */
+};
+
+struct turn {
+	TAILQ_ENTRY(turn) link; /* on the list of what it waits for */
+	struct client *client;
+	enum turn_task task;
+	enum turn_wait wait;
+	uint8_t command;
+	uint8_t reply; /* enum reply_kind */
+	uint8_t *packet; /* header and payload; owned, its memory stays with the pooled turn */
+	size_t packet_len;
+	size_t packet_size;
+	const char *text; /* SQL inside the packet or the statement; NULL for commands without */
+	size_t text_len;
+	struct sql_meaning own;
+	const struct sql_meaning *meaning;
+	struct statement *statement; /* EXECUTE, FETCH, RESET, SEND_LONG_DATA */
+	struct backend *backend;     /* where it is going or gone */
+	uint32_t slot;		     /* prepared there */
+	bool is_read;	    /* may be run again elsewhere while nothing was passed on */
+	bool on_primary;    /* must: it was refused elsewhere, or waited too long */
+	bool passed;	    /* bytes of its reply have gone to the client */
+	bool fitted;	    /* state changes have been answered with OK */
+	bool careful;	    /* send nothing before everything in front of it is answered */
+	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
+	bool probe_sent;
+	bool failed;	    /* its reply was, or ended in, an ERR */
+	bool waited_for_position; /* its time in the park is over */
+	bool saw_rows;
+	bool cursor_open;
+	bool demoted;	    /* the primary said that it is read-only: wait for a word from the cluster */
+	uint16_t warnings;
+	bool retry;	    /* run it again elsewhere when the present reply has ended */
+	uint8_t tries;
+	uint32_t avoid;	    /* servers (by index, one bit each) that failed it */
+	uint8_t capture;    /* enum capture_what: what the CAPTURE under way is for */
+	void *ticket;	  /* its place in a server's queue, pool.c's */
+	uint32_t pending; /* swallowed replies in front of its own */
+	uint16_t fit_code; /* the error of a failed fit */
+	char fit_state[6];
+	char *fit_message;
+	struct server_pool *pool; /* whose queue it waits in */
+	struct gtid_set want;
+	uint64_t began_ms;
+	uint64_t deadline_ms;
+	uint64_t give_up_ms; /* waiting for a primary or a position ends here, however often it was begun */
+	uint64_t again_ms;   /* to be tried again at this time; 0 not */
+};
+
+/* Starts a turn for a packet of `client` (which becomes BUSY). `packet` is copied. */
+void turn_start(struct client *client, const uint8_t *packet, size_t len);
+/* A login asks a backend whether the user and schema are good. */
+void turn_start_verify(struct client *client, const char *schema);
+void turn_advance(struct turn *turn);
+/* The reply has gone out (or there is none): pins, tokens, the connection's future; then the client is READY. */
+void turn_done(struct turn *turn);
+/* Ends the turn with an ERR to the client. The client stays. */
+void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Answers it with an OK of Tandem's own. */
+void turn_ok(struct turn *turn);
+/* Its connection is gone or unusable: run it again elsewhere where that is safe, else end it honestly. `held`: the connection had
+ * session state that cannot be restored, so the client is ended. */
+void turn_lost_backend(struct turn *turn, const char *why, uint16_t code, const char *sqlstate, const char *message,
+		       bool held);
+/* Forget the connection and route again. */
+void turn_reroute(struct turn *turn);
+/* Takes it off the list of what it waits for. */
+void turn_unpark(struct turn *turn);
+void turn_free(struct turn *turn);
+/* Room for a packet of this size, what is there being kept. */
+bool turn_grow(struct turn *turn, size_t size) __attribute__((warn_unused_result));
+/* Whether its statement has a cursor open after the reply. */
+void turn_note_cursor(struct turn *turn);
+
+/* Events of its connection. */
+/* A swallowed reply in front of its own has ended. */
+void turn_swallowed(struct turn *turn, struct backend *backend, const struct expect *expect);
+/* ... and an ERR was in it. */
+void turn_swallowed_error(struct turn *turn, struct backend *backend, const struct expect *expect, const struct wire_err *err);
+/* Keeps the first error for the client's ears. */
+void turn_keep_error(struct turn *turn, const struct wire_err *err);
+/* The rows of a CAPTURE have come. */
+void turn_captured(struct turn *turn, struct backend *backend, bool failed);
+/* A reply that nobody wanted has ended and the connection owes nothing. */
+void turn_dropped(struct backend *backend);
+/* PREPARE_OK: gives the client's own statement; NULL: the turn was ended instead. */
+struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared);
+/* An ERR as answer: true when the client is not to see it, because the statement will be asked elsewhere. */
+bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err);
+/* An OK or the end of rows passed by. */
+void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows);
+
+/* kill.c: KILL of one of Tandem's own session numbers, by a turn that gets the answer. */
+void kill_session(struct turn *turn, uint32_t id, bool query_only);
+/* Tells the server to stop what runs on this connection. */
+void kill_statement(struct backend *victim);
+/* A statement is closed while its cursor or long data is on a connection. */
+void statement_abandon(struct client *client, struct statement *statement);
+
+/* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */
+bool turn_understand(struct turn *turn);
+
+/* route.c */
+enum route {
+	ROUTE_CONNECTION,      /* this connection of the session's */
+	ROUTE_SERVER,	       /* any connection to this server */
+	ROUTE_PRIMARY_MISSING, /* the primary, but there is none now */
+	ROUTE_PARK,	       /* a replica, but none is far enough yet */
+	ROUTE_ASK,	       /* first ask the primary how far it is: the session has read there */
+	ROUTE_REFUSE,	       /* the session no longer knows what it asks for */
+};
+struct route_answer {
+	enum route route;
+	struct backend *backend; /* ROUTE_CONNECTION, ROUTE_ASK */
+	int server;		 /* ROUTE_SERVER: index in the snapshot */
+};
+struct route_answer route_turn(struct turn *turn);
+/* A read that the guard refused: its digest is a write from now on. */
+void route_learn_write(uint64_t digest);
+
+/* fit.c */
+enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION };
+enum fit {
+	FIT_READY,   /* nothing to do, or everything has been answered, or is pipelined in front of a read */
+	FIT_WAITING, /* answers must come first */
+	FIT_FAILED,  /* could not be sent */
+};
+/* Sends what brings turn->backend to its session's state, and prepares the statement there if there is one. */
+enum fit fit_backend(struct turn *turn);
+/* COM_STMT_CLOSE of a server's number. */
+void fit_close_prepared(struct backend *backend, uint32_t id);
+/* Does stealing this connection lose something that is not known by value yet? */
+bool fit_needs_freeze(const struct client *client, const struct backend *backend);
+/* Sends the query that asks for those values. */
+bool fit_freeze(struct backend *backend);
+/* Its rows have come: kept in the session. False when something in them cannot be carried over; the session keeps its connection. */
+bool fit_frozen(struct client *client, struct backend *backend);
+/* Reads row `index` of a captured result (text protocol, after `columns` definitions): the values of its columns. False at the end. */
+struct captured_row {
+	struct wire_bytes columns[4]; /* data NULL: SQL NULL */
+	unsigned count;
+};
+bool captured_first(struct buf *captured, struct wire_reader *at, unsigned *columns);
+bool captured_next(struct wire_reader *at, unsigned columns, struct captured_row *row);
+
+#endif

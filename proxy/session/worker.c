@@ -1,0 +1,600 @@
+#include "proxy/session/worker.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { TICK_MS = 50, RETRY_MS = 20 };
+
+const struct proxy_settings *worker_settings(const struct worker *worker)
+{
+	return &worker->snapshot->settings->proxy;
+}
+
+/* ---- The dead ---- */
+
+static void reap(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct client *c;
+	struct backend *b;
+
+	(void)fd;
+	(void)what;
+	while ((c = TAILQ_FIRST(&w->dead_clients))) {
+		TAILQ_REMOVE(&w->dead_clients, c, link);
+		client_free(c);
+	}
+	while ((b = TAILQ_FIRST(&w->dead_backends))) {
+		TAILQ_REMOVE(&w->dead_backends, b, link);
+		backend_free(b);
+	}
+}
+
+void worker_bury_client(struct worker *worker, struct client *client)
+{
+	TAILQ_INSERT_TAIL(&worker->dead_clients, client, link);
+	event_active(worker->reaper, EV_TIMEOUT, 0);
+}
+
+void worker_bury_backend(struct worker *worker, struct backend *backend)
+{
+	TAILQ_INSERT_TAIL(&worker->dead_backends, backend, link);
+	event_active(worker->reaper, EV_TIMEOUT, 0);
+}
+
+/* ---- Parked turns ---- */
+
+static void arm_park_timer(struct worker *w)
+{
+	struct turn *t = TAILQ_FIRST(&w->parked);
+	uint64_t now = clock_ms(), wait;
+	struct timeval tv;
+
+	if (!t || evtimer_pending(w->park_timer, NULL))
+		return;
+	wait = t->deadline_ms > now ? t->deadline_ms - now : 0;
+	tv = (struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000 + 500) };
+	evtimer_add(w->park_timer, &tv);
+}
+
+static bool primary_is_up(const struct worker *w)
+{
+	const struct snapshot *s = w->snapshot;
+
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && !s->gate_closed;
+}
+
+/* A read's time in the park is over: the primary answers it, if there is one; else it stays until a replica has caught up. */
+static void on_park_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct turn *t;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	while ((t = TAILQ_FIRST(&w->parked)) && t->deadline_ms <= now) {
+		if (!primary_is_up(w) && now < t->give_up_ms) {
+			TAILQ_REMOVE(&w->parked, t, link);
+			t->deadline_ms = now + 100;
+			TAILQ_INSERT_TAIL(&w->parked, t, link);
+			continue;
+		}
+		t->waited_for_position = true;
+		turn_advance(t);
+	}
+	arm_park_timer(w);
+}
+
+void worker_park(struct worker *worker, struct turn *turn, uint64_t wait_ms)
+{
+	uint64_t now = clock_ms();
+
+	if (!turn->give_up_ms) {
+		turn->deadline_ms = now + wait_ms;
+		turn->give_up_ms = now + worker_settings(worker)->primary_wait_ms;
+	}
+	turn->wait = WAIT_POSITION;
+	TAILQ_INSERT_TAIL(&worker->parked, turn, link);
+	arm_park_timer(worker);
+}
+
+void worker_wait_primary(struct worker *worker, struct turn *turn)
+{
+	if (!turn->give_up_ms)
+		turn->give_up_ms = clock_ms() + worker_settings(worker)->primary_wait_ms;
+	turn->wait = WAIT_PRIMARY;
+	turn->deadline_ms = turn->give_up_ms;
+	TAILQ_INSERT_TAIL(&worker->for_primary, turn, link);
+}
+
+/* As waiting for a primary, but tried again at each tick. */
+void worker_retry_later(struct worker *worker, struct turn *turn)
+{
+	turn->tries++;
+	turn->pending = 0;
+	turn->failed = turn->retry = false;
+	turn->slot = PREPARED_NONE;
+	turn->again_ms = clock_ms() + (turn->tries > 1 ? RETRY_MS * turn->tries : 0);
+	worker_wait_primary(worker, turn);
+}
+
+/* Only those that were there at the start: a turn that parks again comes to the end of the list. */
+static void advance_some(struct turn_list *list, size_t count)
+{
+	for (; count && TAILQ_FIRST(list); count--)
+		turn_advance(TAILQ_FIRST(list));
+}
+
+static size_t length(const struct turn_list *list)
+{
+	const struct turn *t;
+	size_t n = 0;
+
+	TAILQ_FOREACH(t, list, link)
+		n++;
+	return n;
+}
+
+void worker_unpark_all(struct worker *worker)
+{
+	advance_some(&worker->parked, length(&worker->parked));
+}
+
+static void check_waiting_for_primary(struct worker *w, uint64_t now)
+{
+	struct turn *t, *next;
+	const struct snapshot *s = w->snapshot;
+
+	for (t = TAILQ_FIRST(&w->for_primary); t; t = next) {
+		next = TAILQ_NEXT(t, link);
+		if (now >= t->deadline_ms) {
+			turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",
+				  s->primary_why ? s->primary_why : "it does not answer", s->settings->proxy.primary_wait_ms);
+			return; /* what follows in the list may have gone with it: the next tick goes on */
+		}
+		if (t->again_ms && now >= t->again_ms) {
+			t->again_ms = 0;
+			turn_advance(t);
+			return;
+		}
+	}
+}
+
+/* ---- The tick: deadlines and idle time ---- */
+
+static void tick_client(struct client *c, uint64_t now)
+{
+	if (c->state == CLIENT_LOGIN) {
+		login_tick(c, now);
+		return;
+	}
+	if (c->state == CLIENT_READY && c->wait_timeout_ms && now > c->active_ms + c->wait_timeout_ms) {
+		log_info(&c->subject, "idle for longer than wait_timeout");
+		client_close(c, "wait_timeout");
+	} else if (c->state == CLIENT_READY && c->draining && !c->trx) {
+		client_close(c, "draining");
+	}
+}
+
+static void tick_clients(struct worker *w, uint64_t now)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&w->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		tick_client(c, now);
+	}
+}
+
+static void drop_empty_pools(struct worker *w)
+{
+	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++) {
+		struct server_pool *p = w->old_pools[i];
+
+		if (!p || TAILQ_FIRST(&p->free) || TAILQ_FIRST(&p->resting) || TAILQ_FIRST(&p->busy) || TAILQ_FIRST(&p->waiting))
+			continue;
+		if (TAILQ_FIRST(&w->dead_backends))
+			continue;
+		pool_free(p);
+		w->old_pools[i] = NULL;
+	}
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	w->now_ms = now;
+	check_waiting_for_primary(w, now);
+	for (size_t i = 0; i < w->snapshot->server_count; i++) {
+		pool_check_connecting(w->pools[i], now);
+		if (TAILQ_FIRST(&w->pools[i]->waiting) || w->ticks % 20 == 0)
+			pool_sweep(w->pools[i], now);
+	}
+	if (w->ticks % 10 == 0)
+		tick_clients(w, now);
+	if (w->ticks++ % 20 == 0)
+		drop_empty_pools(w);
+}
+
+/* ---- Snapshots ---- */
+
+struct server_pool *worker_pool(struct worker *worker, const struct server *server)
+{
+	for (size_t i = 0; i < worker->snapshot->server_count; i++)
+		if (worker->pools[i]->server == server)
+			return worker->pools[i];
+	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++)
+		if (worker->old_pools[i] && worker->old_pools[i]->server == server)
+			return worker->old_pools[i];
+	return NULL;
+}
+
+static void retire_pool(struct worker *w, struct server_pool *pool)
+{
+	struct backend *b;
+
+	pool->index = -1;
+	while ((b = TAILQ_FIRST(&pool->free)))
+		backend_close(b, "its server was taken out of the settings");
+	TAILQ_FOREACH(b, &pool->resting, link)
+		b->retire = true;
+	TAILQ_FOREACH(b, &pool->busy, link)
+		b->retire = true;
+	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++)
+		if (!w->old_pools[i]) {
+			w->old_pools[i] = pool;
+			return;
+		}
+}
+
+static bool adopt_pools(struct worker *w, const struct snapshot *s)
+{
+	struct server_pool *pools[CLUSTER_MAX_SERVERS] = { 0 };
+	size_t old = w->snapshot ? w->snapshot->server_count : 0;
+
+	for (size_t i = 0; i < s->server_count; i++) {
+		for (size_t j = 0; j < old; j++)
+			if (w->pools[j] && w->pools[j]->server == s->servers[i].server) {
+				pools[i] = w->pools[j];
+				w->pools[j] = NULL;
+			}
+		if (!pools[i])
+			pools[i] = pool_new(w, s->servers[i].server);
+		if (!pools[i])
+			return false;
+		pools[i]->index = (int)i;
+	}
+	for (size_t j = 0; j < old; j++)
+		if (w->pools[j])
+			retire_pool(w, w->pools[j]);
+	memcpy(w->pools, pools, sizeof(w->pools));
+	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++) {
+		SSL_CTX_free(w->server_tls[i]);
+		w->server_tls[i] = NULL;
+	}
+	return true;
+}
+
+static void lose_all(struct backend_list *list)
+{
+	struct backend *b;
+
+	while ((b = TAILQ_FIRST(list)))
+		backend_lost(b, "its server does not answer", 0, NULL, NULL);
+}
+
+/* A silent replica keeps its sockets open: what waits for it goes elsewhere. A silent primary has no elsewhere: if it comes back, so do
+ * its answers; if it is gone, its sockets end. */
+static void leave_dead_servers(struct worker *w, const struct snapshot *before)
+{
+	const struct snapshot *s = w->snapshot;
+
+	for (size_t i = 0; i < s->server_count; i++) {
+		if (s->servers[i].health != HEALTH_DOWN || (int)i == s->primary || s->servers[i].role == ROLE_PRIMARY)
+			continue;
+		for (size_t j = 0; j < before->server_count; j++)
+			if (before->servers[j].server == s->servers[i].server && before->servers[j].health != HEALTH_DOWN) {
+				lose_all(&w->pools[i]->busy);
+				lose_all(&w->pools[i]->free);
+				lose_all(&w->pools[i]->resting);
+			}
+	}
+}
+
+static void refresh_contexts(struct worker *w)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&w->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->value)
+			c->sql = state_sql_context(c->value, w->snapshot, c->multi_statements);
+		if (c->state == CLIENT_LOGIN)
+			login_recheck(c);
+	}
+}
+
+static void adopt(struct worker *w, struct snapshot *snapshot)
+{
+	struct snapshot *before = w->snapshot;
+
+	if (!adopt_pools(w, snapshot)) {
+		log_error(NULL, "worker %u: out of memory for a new view of the cluster", w->number);
+		snapshot_unref(snapshot);
+		return;
+	}
+	w->snapshot = snapshot;
+	if (before) {
+		leave_dead_servers(w, before);
+		snapshot_unref(before);
+	}
+	refresh_contexts(w);
+	advance_some(&w->for_primary, length(&w->for_primary));
+	worker_unpark_all(w);
+}
+
+/* ---- Messages ---- */
+
+struct message {
+	struct inbox_message base;
+	struct snapshot *snapshot;
+	struct server *server;
+	struct backend *backend;
+	char *host;
+	uint16_t port;
+	int fd;
+	bool wake;
+};
+
+static void post(struct worker *w, struct message content, void (*deliver)(struct inbox_message *, void *))
+{
+	struct message *m = malloc(sizeof(*m));
+
+	if (!m) {
+		log_error(NULL, "out of memory for a message to worker %u", w->number);
+		abort();
+	}
+	*m = content;
+	m->base.deliver = deliver;
+	inbox_post(&w->inbox, &m->base);
+}
+
+static void deliver_client(struct inbox_message *message, void *owner)
+{
+	struct message *m = (struct message *)message;
+	struct worker *w = owner;
+
+	atomic_fetch_sub(&w->client_count, 1); /* counted at hand-over, so that the accepting thread spreads evenly */
+	if (w->stopping || !client_new(w, m->fd, m->host, m->port))
+		close(m->fd);
+	free(m->host);
+	free(m);
+}
+
+static void deliver_snapshot(struct inbox_message *message, void *owner)
+{
+	struct message *m = (struct message *)message;
+
+	adopt(owner, m->snapshot);
+	free(m);
+}
+
+static void deliver_moved(struct inbox_message *message, void *owner)
+{
+	worker_unpark_all(owner);
+	free(message);
+}
+
+static void deliver_backend(struct inbox_message *message, void *owner)
+{
+	struct message *m = (struct message *)message;
+	struct server_pool *pool = worker_pool(owner, m->backend->server);
+
+	assert(pool);
+	pool_receive(pool, m->backend);
+	free(m);
+}
+
+static void deliver_wanted(struct inbox_message *message, void *owner)
+{
+	struct message *m = (struct message *)message;
+	struct server_pool *pool = worker_pool(owner, m->server);
+
+	if (pool && m->wake)
+		pool_wake(pool);
+	else if (pool)
+		pool_wanted(pool);
+	server_unref(m->server);
+	free(m);
+}
+
+static void deliver_drain(struct inbox_message *message, void *owner)
+{
+	struct worker *w = owner;
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&w->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		c->draining = true;
+		if (c->state == CLIENT_READY && !c->trx)
+			client_close(c, "draining");
+	}
+	free(message);
+}
+
+static void close_everything(struct worker *w)
+{
+	struct client *c;
+	struct backend *b;
+
+	while ((c = TAILQ_FIRST(&w->clients)))
+		client_close(c, "stopping");
+	for (size_t i = 0; i < CLUSTER_MAX_SERVERS * 2; i++) {
+		struct server_pool *p = i < CLUSTER_MAX_SERVERS ? w->pools[i] : w->old_pools[i - CLUSTER_MAX_SERVERS];
+
+		if (!p)
+			continue;
+		while ((b = TAILQ_FIRST(&p->free)) || (b = TAILQ_FIRST(&p->resting)) || (b = TAILQ_FIRST(&p->busy)))
+			backend_close(b, "stopping");
+	}
+}
+
+static void deliver_stop(struct inbox_message *message, void *owner)
+{
+	struct worker *w = owner;
+
+	w->stopping = true;
+	close_everything(w);
+	event_base_loopbreak(w->base);
+	free(message);
+}
+
+void worker_post_client(struct worker *worker, int fd, const char *host, uint16_t port)
+{
+	atomic_fetch_add(&worker->client_count, 1);
+	post(worker, (struct message){ .fd = fd, .host = strdup(host), .port = port }, deliver_client);
+}
+
+void worker_post_snapshot(struct worker *worker, struct snapshot *snapshot)
+{
+	post(worker, (struct message){ .snapshot = snapshot_ref(snapshot) }, deliver_snapshot);
+}
+
+void worker_post_moved(struct worker *worker, struct server *server)
+{
+	(void)server;
+	post(worker, (struct message){ 0 }, deliver_moved);
+}
+
+void worker_post_drain(struct worker *worker)
+{
+	post(worker, (struct message){ 0 }, deliver_drain);
+}
+
+void worker_post_stop(struct worker *worker)
+{
+	post(worker, (struct message){ 0 }, deliver_stop);
+}
+
+void worker_post_backend(struct worker *worker, struct backend *backend)
+{
+	post(worker, (struct message){ .backend = backend }, deliver_backend);
+}
+
+void worker_post_wanted(struct worker *worker, struct server *server, bool wake)
+{
+	post(worker, (struct message){ .server = server_ref(server), .wake = wake }, deliver_wanted);
+}
+
+struct client *worker_find_client(struct worker *worker, uint32_t id)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &worker->clients, link)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+/* ---- Life ---- */
+
+static struct event_base *new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (!config)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+bool worker_init(struct worker *worker, struct shared *shared, unsigned number, struct snapshot *first)
+{
+	struct worker *w = worker;
+
+	w->shared = shared;
+	w->number = number;
+	w->now_ms = clock_ms();
+	TAILQ_INIT(&w->clients);
+	TAILQ_INIT(&w->parked);
+	TAILQ_INIT(&w->for_primary);
+	TAILQ_INIT(&w->free_turns);
+	TAILQ_INIT(&w->dead_clients);
+	TAILQ_INIT(&w->dead_backends);
+	w->base = new_base();
+	if (!w->base || !io_loop_init(&w->loop, w->base) || !inbox_init(&w->inbox, w->base, w))
+		return false;
+	w->reaper = event_new(w->base, -1, 0, reap, w);
+	w->ticker = event_new(w->base, -1, EV_PERSIST, on_tick, w);
+	w->park_timer = evtimer_new(w->base, on_park_timer, w);
+	if (!w->reaper || !w->ticker || !w->park_timer)
+		return false;
+	if (!adopt_pools(w, first))
+		return false;
+	w->snapshot = snapshot_ref(first);
+	return true;
+}
+
+void *worker_run(void *worker)
+{
+	struct worker *w = worker;
+	struct timeval tick = { 0, TICK_MS * 1000 };
+
+	event_add(w->ticker, &tick);
+	event_base_dispatch(w->base);
+	return NULL;
+}
+
+static void free_pools(struct worker *w)
+{
+	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++) {
+		if (w->pools[i])
+			pool_free(w->pools[i]);
+		if (w->old_pools[i])
+			pool_free(w->old_pools[i]);
+		SSL_CTX_free(w->server_tls[i]);
+	}
+}
+
+void worker_fini(struct worker *worker)
+{
+	struct worker *w = worker;
+	struct turn *t;
+
+	if (!w->base)
+		return;
+	w->stopping = true;
+	inbox_fini(&w->inbox);
+	close_everything(w);
+	reap(-1, 0, w);
+	free_pools(w);
+	while ((t = TAILQ_FIRST(&w->free_turns))) {
+		TAILQ_REMOVE(&w->free_turns, t, link);
+		free(t->packet);
+		free(t);
+	}
+	if (w->reaper)
+		event_free(w->reaper);
+	if (w->ticker)
+		event_free(w->ticker);
+	if (w->park_timer)
+		event_free(w->park_timer);
+	io_loop_fini(&w->loop);
+	event_base_free(w->base);
+	if (w->snapshot)
+		snapshot_unref(w->snapshot);
+}

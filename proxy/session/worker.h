@@ -1,0 +1,86 @@
+/*
+ * A worker: one thread, one event base, its clients and its share of the connections. Nothing on the road takes a lock; news from other
+ * threads comes through the inbox.
+ */
+#ifndef TANDEM_SESSION_WORKER_H
+#define TANDEM_SESSION_WORKER_H
+
+#include <pthread.h>
+
+#include "base/inbox.h"
+#include "proxy/cluster/cluster.h"
+#include "proxy/session/output.h"
+#include "proxy/session/pool.h"
+
+TAILQ_HEAD(client_list, client);
+
+/* What all workers share; owned by proxy.c. */
+struct shared {
+	struct cluster *cluster;
+	struct worker *workers;
+	unsigned worker_count;
+	SSL_CTX *client_tls; /* NULL: no TLS to clients */
+	uint8_t fingerprint[32];
+	bool self_signed;
+	_Atomic(uint32_t) next_id;
+	_Atomic unsigned clients;
+	_Atomic bool draining;
+};
+
+struct worker {
+	struct shared *shared;
+	unsigned number;
+	pthread_t thread;
+	struct event_base *base;
+	struct io_loop loop;
+	struct inbox inbox;
+	struct snapshot *snapshot; /* the one adopted */
+	struct server_pool *pools[CLUSTER_MAX_SERVERS]; /* by index in the snapshot */
+	struct server_pool *old_pools[CLUSTER_MAX_SERVERS]; /* of servers gone from the settings, until empty */
+	struct client_list clients;
+	_Atomic unsigned client_count;
+	struct turn_list parked;	 /* WAIT_POSITION, in order of deadline */
+	struct turn_list for_primary;	 /* WAIT_PRIMARY */
+	struct turn_list free_turns;
+	struct client_list dead_clients;
+	struct backend_list dead_backends;
+	struct event *reaper;	/* frees the dead at the end of the loop turn */
+	struct event *ticker;	/* every 50 ms: deadlines, idle time */
+	struct event *park_timer;
+	struct output out;	/* the reply being passed on */
+	uint64_t now_ms;	/* refreshed each tick; coarse */
+	SSL_CTX *server_tls[CLUSTER_MAX_SERVERS];
+	unsigned ticks;
+	bool stopping;
+};
+
+/* The worker's thread. */
+void *worker_run(void *worker);
+bool worker_init(struct worker *worker, struct shared *shared, unsigned number, struct snapshot *first) __attribute__((warn_unused_result));
+void worker_fini(struct worker *worker);
+
+/* Any thread: */
+void worker_post_client(struct worker *worker, int fd, const char *host, uint16_t port);
+void worker_post_snapshot(struct worker *worker, struct snapshot *snapshot);
+void worker_post_moved(struct worker *worker, struct server *server);
+void worker_post_drain(struct worker *worker);
+void worker_post_stop(struct worker *worker);
+/* Gives a detached connection to a worker that waits for one. */
+void worker_post_backend(struct worker *worker, struct backend *backend);
+/* Tells a worker that turns wait for this server: `wake` is for its own turns (a place is free), else it should spare one. */
+void worker_post_wanted(struct worker *worker, struct server *server, bool wake);
+
+/* The worker's own thread: */
+void worker_bury_client(struct worker *worker, struct client *client);
+void worker_bury_backend(struct worker *worker, struct backend *backend);
+struct client *worker_find_client(struct worker *worker, uint32_t id);
+struct server_pool *worker_pool(struct worker *worker, const struct server *server);
+void worker_park(struct worker *worker, struct turn *turn, uint64_t wait_ms);
+void worker_wait_primary(struct worker *worker, struct turn *turn);
+/* Its connection failed: it is routed again from the loop, a little later, when the cluster may know more. */
+void worker_retry_later(struct worker *worker, struct turn *turn);
+/* Advances all parked turns again. */
+void worker_unpark_all(struct worker *worker);
+const struct proxy_settings *worker_settings(const struct worker *worker);
+
+#endif
