@@ -112,6 +112,7 @@ struct wire_walker {
 	bool deprecate_eof; /* as agreed with the server */
 	bool row_continued; /* the next packet continues one of 16 MiB - 1 */
 	bool columns_end_due; /* definitions are through, WALK_COLUMNS_END not reported yet */
+	bool any_start;	      /* the next packet's number is taken as it comes */
 	bool handed_out;      /* `collected` went out with the item before: free it at the next call */
 	uint8_t control;      /* the walk_event that is being collected */
 	uint8_t carry_len;    /* bytes of `carry` held back */
@@ -128,8 +129,11 @@ struct wire_walker {
 };
 
 /* A walker's memory is all zero before its first start; a start frees what the reply before may have left. The first packet is
- * expected to have sequence number 1; after a command of n packets call wire_walk_resume(w, n) at once. */
+ * expected to have sequence number 1, unless the next call is made. */
 void wire_walk_start(struct wire_walker *w, enum reply_kind kind, bool deprecate_eof);
+/* Directly after a start: the command was longer than one packet. Its reply's numbers go on behind the command's, or, when the server
+ * gave up in the middle ("bigger than max_allowed_packet"), behind those that it had read, so the first one is taken as it comes. */
+void wire_walk_after_long_command(struct wire_walker *w);
 void wire_walk_feed(struct wire_walker *w, uint8_t *bytes, size_t len);
 struct walk_item wire_walk_next(struct wire_walker *w);
 /* Bytes fed and not yet taken: they belong to the next reply when the item taken was `last`. */

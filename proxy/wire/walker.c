@@ -62,6 +62,11 @@ void wire_walk_start(struct wire_walker *w, enum reply_kind kind, bool deprecate
 	};
 }
 
+void wire_walk_after_long_command(struct wire_walker *w)
+{
+	w->any_start = true;
+}
+
 void wire_walk_feed(struct wire_walker *w, uint8_t *bytes, size_t len)
 {
 	w->at = bytes;
@@ -168,7 +173,7 @@ static enum look look(struct wire_walker *w, const uint8_t *p, size_t have)
 		return LOOK_MORE;
 	len = wire_header_len(p);
 	/* In a stream both sides talk at times (semi-sync acknowledgements), which starts the numbers anew. */
-	if (w->phase == PHASE_STREAM)
+	if (w->phase == PHASE_STREAM || w->any_start)
 		w->next_seq = p[3];
 	if (p[3] != w->next_seq)
 		return LOOK_BAD;
@@ -228,6 +233,7 @@ static bool accept_packet(struct wire_walker *w, uint8_t *p)
 		if (w->phase == PHASE_ROWS)
 			w->rows++;
 	}
+	w->any_start = false;
 	p[3] = (uint8_t)(w->next_seq++ + w->seq_shift);
 	return true;
 }
@@ -410,6 +416,7 @@ static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, si
 
 	if (!after_control(w, payload, len))
 		return broken(w);
+	w->any_start = false;
 	return (struct walk_item){
 		.event = (enum walk_event)w->control,
 		.data = payload,

@@ -539,19 +539,32 @@ static void test_long_control_packets(void)
 	free(stream);
 }
 
-/* After a command of several packets the reply's numbers go on from it. */
+/* A server that has had enough of a command of 13 packets answered with number 5; one that read it all goes on from there. */
 static void test_numbers_after_a_long_command(void)
 {
 	uint8_t stream[64];
 	struct wire_walker w = { 0 };
 	struct walk_item item;
+	size_t len = assemble("5:01 6:03646566 7:0131 8:fe000002000000", stream);
 
 	wire_walk_start(&w, REPLY_RESULT, true);
-	wire_walk_resume(&w, 5);
-	wire_walk_feed(&w, stream, assemble("5:00000002000000", stream));
-	item = wire_walk_next(&w);
-	CU_ASSERT_TRUE(item.event == WALK_OK && item.last && item.seq == 5);
+	wire_walk_after_long_command(&w);
+	wire_walk_feed(&w, stream, len);
+	do
+		item = wire_walk_next(&w);
+	while (!item.last);
+	CU_ASSERT_TRUE(item.event == WALK_OK && item.seq == 8);
 	CU_ASSERT_EQUAL(wire_walk_next(&w).event, WALK_MORE);
+	/* only the first number is free, and only when that was said */
+	stream[8] = 9;
+	wire_walk_start(&w, REPLY_RESULT, true);
+	wire_walk_after_long_command(&w);
+	wire_walk_feed(&w, stream, len);
+	CU_ASSERT_EQUAL(wire_walk_next(&w).event, WALK_BYTES);
+	CU_ASSERT_EQUAL(wire_walk_next(&w).event, WALK_BROKEN);
+	wire_walk_start(&w, REPLY_RESULT, true);
+	wire_walk_feed(&w, stream, len);
+	CU_ASSERT_EQUAL(wire_walk_next(&w).event, WALK_BROKEN);
 	wire_walk_fini(&w);
 }
 
