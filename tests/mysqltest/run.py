@@ -7,8 +7,10 @@ numbers; what a failing case said stays in the log folder.
 """
 import argparse
 import collections
+import functools
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +26,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 CASE_SECONDS = int(os.environ.get("MYSQLTEST_CASE_SECONDS", "60"))
 SKIPPED = 62		# mysqltest's exit code for "this case does not apply here"
-# Options of cases that need no server of their own kind.
-HARMLESS_OPTIONS = ("--loose-innodb", "--innodb", "--loose-sequence", "--loose-enable-partition")
+# Options that every server of ours has anyway.
+HANDLED_OPTIONS = ("--loose-sequence", "--loose-enable-partition", "--log-bin")
 
 Result = collections.namedtuple("Result", "case outcome seconds detail")
 
@@ -47,21 +49,41 @@ def case_files(suite_dir, case):
     return (os.path.join(base, "t", name + ".test"), os.path.join(base, "r", name + ".result"))
 
 
-def case_options(test_file):
-    """Server options from CASE.opt and CASE-master.opt."""
+def included_files(suite_dir, test_file, seen=None):
+    """The case and all it sources, found by their text as the driver finds them."""
+    seen = {} if seen is None else seen
+    if test_file in seen or not os.path.exists(test_file):
+        return seen
+    seen[test_file] = True
+    with open(test_file, errors="surrogateescape") as f:
+        names = re.findall(r"^\s*(?:--\s*)?source\s+([^\s;]+)", f.read(), re.M | re.I)
+    for name in names:
+        for folder in (suite_dir, os.path.dirname(test_file)):
+            included_files(suite_dir, os.path.join(folder, name), seen)
+    return seen
+
+
+@functools.lru_cache(None)
+def case_options(suite_dir, test_file):
+    """Server options: from the .opt files beside the case and beside what it includes. InnoDB is
+    off unless asked for, as under the driver; some results show that."""
     options = []
-    for suffix in (".opt", "-master.opt"):
-        path = test_file[:-len(".test")] + suffix
-        if os.path.exists(path):
-            with open(path, errors="surrogateescape") as f:
-                options += [w.strip("'\"") for line in f if not line.startswith("#")
-                            for w in line.split()]
-    return [o for o in options if not o.startswith(HARMLESS_OPTIONS)]
+    for path in included_files(suite_dir, test_file):
+        for suffix in (".opt", "-master.opt"):
+            opt = os.path.splitext(path)[0] + suffix
+            if os.path.exists(opt):
+                with open(opt, errors="surrogateescape") as f:
+                    options += [w.strip("'\"") for line in f if not line.startswith("#")
+                                for w in line.split()]
+    if not any(o.endswith("-innodb") for o in options):
+        options.append("--loose-skip-innodb")
+    return tuple(sorted({o for o in options if not o.startswith(HANDLED_OPTIONS)}))
 
 
 def client_command(program, pair, *extra):
-    return " ".join([servers.find_program(program), "--no-defaults", "--protocol=tcp",
-                     "--host=127.0.0.1", "--port=%d" % pair.port, "--user=root", *extra])
+    return " ".join([servers.find_program(program), "--defaults-file=" + pair.client_cnf,
+                     "--protocol=tcp", "--host=127.0.0.1", "--port=%d" % pair.port,
+                     "--user=root", *extra])
 
 
 def environment(suite_dir, pair):
@@ -84,6 +106,7 @@ def environment(suite_dir, pair):
         "MYSQL_IMPORT": client_command("mariadb-import", pair),
         "MYSQL_SLAP": client_command("mariadb-slap", pair),
         "MYSQLADMIN": client_command("mariadb-admin", pair),
+        "MYISAMCHK": "myisamchk", "MYISAMPACK": "myisampack", "MARIA_CHK": "aria_chk",
         "REPLACE": "replace", "VALGRIND_TEST": "0", "MTR_COMBINATION_INNODB": "1",
         "BIG_TEST": "0", "HAVE_BROKEN_DNS": "0", "MTR_VERSION": "1",
     })
@@ -153,7 +176,7 @@ class Worker(threading.Thread):
                 case = self.cases.get_nowait()
             except queue.Empty:
                 return
-            options = case_options(case_files(self.pair.suite_dir, case)[0])
+            options = case_options(self.pair.suite_dir, case_files(self.pair.suite_dir, case)[0])
             result = self.run_one(case, not clean or options != self.pair.options, options)
             self.results.append(result)
             if self.verbose or result.outcome == "fail":
@@ -174,7 +197,7 @@ def run_all(suite_dir, cases, base, template, binary, args, log_dir):
     """All cases once, over as many pairs as asked for. Results and what the pairs counted."""
     todo, results = queue.Queue(), []
     # Cases with the same options follow each other, so that servers are restarted less.
-    for case in sorted(cases, key=lambda c: case_options(case_files(suite_dir, c)[0])):
+    for case in sorted(cases, key=lambda c: case_options(suite_dir, case_files(suite_dir, c)[0])):
         todo.put(case)
     kind = "tandem" if binary else "straight"
     workers = []

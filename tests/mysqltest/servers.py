@@ -19,17 +19,8 @@ SHARE_DIRS = ("/usr/share/mariadb", "/usr/share/mysql")
 START_SECONDS = 30
 BASE_DATABASES = {"information_schema", "mysql", "performance_schema", "sys", "mtr", "test"}
 
-# What the driver adds for cases that include have_innodb.inc and its friends; the include files
-# name them in .opt files, and starting every server with all of them spares a restart per case.
-INCLUDE_OPTIONS = [
-    "--innodb", "--loose-innodb-cmpmem", "--loose-innodb-cmp-per-index", "--loose-innodb-trx",
-    "--loose-innodb-locks", "--loose-innodb-lock-waits", "--loose-innodb-metrics",
-    "--loose-innodb-buffer-pool-stats", "--loose-innodb-buffer-page",
-    "--loose-innodb-buffer-page-lru", "--loose-innodb-sys-columns", "--loose-innodb-sys-fields",
-    "--loose-innodb-sys-foreign", "--loose-innodb-sys-foreign-cols", "--loose-innodb-sys-indexes",
-    "--loose-innodb-sys-tables", "--loose-innodb-sys-virtual",
-    "--loose-enable-partition", "--loose-sequence",
-]
+# Harmless with any case, so that no server is restarted for the sake of these.
+ALWAYS_OPTIONS = ["--loose-enable-partition", "--loose-sequence"]
 # Durability is not what these cases are about, and it is half of their time.
 SPEED_OPTIONS = [
     "--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--sync-frm=0",
@@ -121,7 +112,7 @@ class Server:
                 "--log-output=file", "--core-file"]
         if os.geteuid() == 0:
             args.append("--user=root")
-        args += REPLICATION_OPTIONS + INCLUDE_OPTIONS + SPEED_OPTIONS + list(extra)
+        args += REPLICATION_OPTIONS + ALWAYS_OPTIONS + SPEED_OPTIONS + list(extra)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                             cwd=self.dir)
@@ -272,9 +263,12 @@ class Pair:
         self.primary = self.replica = self.tandem = None
         self.options = None
         self.baseline = None
+        self.client_cnf = os.path.join(vardir, "client.cnf")
         self.starts = 0
         self.replica_selects = 0
         make_vardir(suite_dir, vardir)
+        with open(self.client_cnf, "w") as f:
+            f.write("[client]\nloose-skip-ssl\n")
 
     @property
     def port(self):
@@ -284,12 +278,13 @@ class Pair:
         """New servers with new data, started with `options` besides the usual ones."""
         self.stop()
         self.starts += 1
-        self.options = list(options)
+        self.options = tuple(options)
+        wanted = [o.replace("$MYSQLTEST_VARDIR", self.vardir) for o in options]
         self.primary = self.copy_server(1)
-        self.primary.start(self.options)
+        self.primary.start(wanted)
         if self.binary:
             self.replica = self.copy_server(2)
-            self.replica.start(self.options + ["--read-only"])
+            self.replica.start(wanted + ["--read-only"])
             self.replica.sql("change master to master_host='127.0.0.1', master_port=%d, "
                              "master_user='root', master_use_gtid=slave_pos, "
                              "master_connect_retry=1" % self.primary.port, "start slave")
