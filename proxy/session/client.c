@@ -365,6 +365,7 @@ struct backend *client_backend_at(const struct client *client, const struct serv
 void client_attach(struct client *client, struct backend *backend)
 {
 	backend->client = client;
+	backend->pool->sessions++;
 	backend->next_attached = client->attached;
 	client->attached = backend;
 	if (backend->state != BACKEND_DEAD)
@@ -386,6 +387,7 @@ void client_detach(struct client *client, struct backend *backend)
 		}
 	backend->next_attached = NULL;
 	backend->client = NULL;
+	backend->pool->sessions--;
 	forget(&client->trx, backend);
 	forget(&client->last, backend);
 	forget(&client->probe, backend);

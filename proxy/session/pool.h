@@ -22,6 +22,7 @@ struct server_pool {
 	struct backend_list busy;
 	struct turn_list waiting; /* this worker's turns that hold tickets */
 	unsigned in_use;	  /* busy ones: for choosing between replicas */
+	unsigned sessions;	  /* connections that have a session */
 };
 
 struct server_pool *pool_new(struct worker *worker, struct server *server);

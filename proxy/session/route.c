@@ -117,7 +117,8 @@ static bool takes_reads(const struct snapshot *s, size_t i)
 	return s->servers[i].role == ROLE_REPLICA && s->servers[i].health == HEALTH_UP && s->servers[i].takes_reads;
 }
 
-/* Among the replicas that are far enough: the one the session holds, else the least busy by weight. */
+/* Among the replicas that are far enough: the one the session holds, unless it is much busier; else the least busy by weight, by turns where
+ * they are equal. */
 static int choose_replica(const struct turn *t, bool *any)
 {
 	const struct client *c = t->client;
@@ -126,7 +127,8 @@ static int choose_replica(const struct turn *t, bool *any)
 	double best_load = 0;
 
 	*any = false;
-	for (size_t i = 0; i < s->server_count; i++) {
+	for (size_t n = 0; n < s->server_count; n++) {
+		size_t i = (n + c->worker->rotation) % s->server_count;
 		struct server_pool *pool = c->worker->pools[i];
 		double load;
 
@@ -135,7 +137,7 @@ static int choose_replica(const struct turn *t, bool *any)
 		*any = true;
 		if (!token_satisfied(c, s->servers[i].server))
 			continue;
-		load = (pool->in_use + 1.0) / (s->servers[i].settings->weight ? s->servers[i].settings->weight : 0.001);
+		load = (pool->in_use + 0.1 * pool->sessions + 1.0) / (s->servers[i].settings->weight ? s->servers[i].settings->weight : 0.001);
 		if (client_backend_at(c, pool))
 			load *= 0.5;
 		if (best < 0 || load < best_load) {
@@ -143,6 +145,7 @@ static int choose_replica(const struct turn *t, bool *any)
 			best_load = load;
 		}
 	}
+	c->worker->rotation++;
 	return best;
 }
 

@@ -51,6 +51,7 @@ struct worker {
 	uint64_t now_ms;	/* refreshed each tick; coarse */
 	SSL_CTX *server_tls[CLUSTER_MAX_SERVERS];
 	unsigned ticks;
+	unsigned rotation; /* so that equal replicas take turns */
 	bool stopping;
 };
 
