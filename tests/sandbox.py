@@ -703,7 +703,7 @@ def proc_cpu(pid):
 
 def up(arguments):
     """Starts everything, says where it is, and waits for Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     print("starting a primary and", arguments.replicas, "replica" + ("s" if arguments.replicas != 1 else ""), flush=True)
     port = arguments.port
