@@ -111,7 +111,7 @@ enum wire_track {
 	SESSION_TRACK_TRANSACTION_STATE = 5,
 };
 
-/* Server error numbers that Tandem sends or acts on; the texts for those that it sends are in error.h. */
+/* Server error numbers that Tandem sends or acts on. */
 enum wire_errno {
 	ER_CON_COUNT_ERROR = 1040,
 	ER_OUT_OF_RESOURCES = 1041,

@@ -545,7 +545,7 @@ static bool run_goes_on(struct wire_walker *w, enum look *seen)
 
 	if (w->phase == PHASE_DONE || w->phase == PHASE_DEFS_END)
 		return false;
-	if (w->phase == PHASE_ROWS && !w->columns_end_due && !w->row_continued)
+	if (w->phase == PHASE_ROWS && !w->columns_end_due && !w->row_continued && !w->any_start)
 		pass_rows(w);
 	have = wire_walk_unread(w);
 	*seen = look(w, w->at, have);

@@ -3,8 +3,8 @@
 
 	wire_capture.py PORT USER PASSWORD     (any server; the account needs all rights, the schema wire_capture is made and dropped)
 
-A walker file is a head of five bytes - reply kind, 1 for DEPRECATE_EOF, the sequence number to go on with after a LOCAL INFILE,
-the shift of sequence numbers, a seed for the splits - and the reply as it came over the wire.
+A walker file is a head of five bytes - reply kind, 1 for DEPRECATE_EOF (and 2 for any first number), the sequence number to go
+on with after a LOCAL INFILE, the shift of sequence numbers, a seed for the splits - and the reply as it came over the wire.
 """
 import os
 import struct

@@ -24,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	in = (struct trace_input){
 		.kind = (enum reply_kind)(data[0] % (REPLY_STREAM + 1)),
 		.deprecate_eof = data[1] & 1,
+		.any_start = data[1] & 2,
 		.resume_seq = data[2],
 		.seq_shift = data[3],
 		.stream = data + TRACE_HEAD,

@@ -16,6 +16,7 @@
 struct trace_input {
 	enum reply_kind kind;
 	bool deprecate_eof;
+	bool any_start; /* as after a command of several packets */
 	uint8_t resume_seq;
 	uint8_t seq_shift;
 	const uint8_t *stream;
@@ -117,6 +118,8 @@ static inline size_t trace_run(struct trace *t, const struct trace_input *in, si
 
 	*t = (struct trace){ 0 };
 	wire_walk_start(&w, in->kind, in->deprecate_eof);
+	if (in->any_start)
+		wire_walk_after_long_command(&w);
 	w.seq_shift = in->seq_shift;
 	while (at < in->len && !t->over) {
 		size_t len = at < first ? first - at : step ? step : in->len - at;
