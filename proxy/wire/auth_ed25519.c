@@ -16,8 +16,6 @@ enum { LIMBS = 5, LIMB_BITS = 51, KEY_BYTES = 32, KEY_TEXT = 43, SIGNATURE_BYTES
 
 #define LIMB_MASK ((UINT64_C(1) << LIMB_BITS) - 1)
 
-__extension__ typedef unsigned __int128 wide;
-
 /* ---- Numbers modulo 2^255 - 19, five limbs of 51 bits, each kept below 2^54 between steps ------------------------- */
 
 struct fe {
@@ -57,7 +55,7 @@ static struct fe fe_sub(struct fe a, struct fe b)
 
 static struct fe fe_mul(struct fe a, struct fe b)
 {
-	wide sum[LIMBS] = { 0 };
+	unsigned __int128 sum[LIMBS] = { 0 };
 	struct fe r;
 
 	for (int i = 0; i < LIMBS; i++) {
@@ -65,7 +63,7 @@ static struct fe fe_mul(struct fe a, struct fe b)
 			/* 2^255 = 19: what runs over the top comes back at the bottom */
 			uint64_t factor = i + j < LIMBS ? 1 : 19;
 
-			sum[(i + j) % LIMBS] += (wide)a.v[i] * (b.v[j] * factor);
+			sum[(i + j) % LIMBS] += (unsigned __int128)a.v[i] * (b.v[j] * factor);
 		}
 	}
 	for (int i = 0; i < LIMBS - 1; i++) {
