@@ -226,13 +226,13 @@ static void run_job(struct cluster *c, struct job *job, unsigned task, bool know
 		job->reader = NULL;
 	if (asked == job->served || job->reader || now < job->last_start_ms + CLUSTER_REFRESH_GAP_MS)
 		return;
+	if (!source && !known)
+		return;
 	job->last_start_ms = now;
 	if (!source) {
 		/* Nobody to ask: who waits for the answer gets what is known. It is read again when a primary appears. */
-		if (known) {
-			job->served = asked;
-			c->changed = true;
-		}
+		job->served = asked;
+		c->changed = true;
 		return;
 	}
 	job->started = asked;
@@ -491,10 +491,12 @@ void cluster_suspect(struct cluster *cluster, struct server *server)
 		member_wake(m);
 }
 
-void cluster_refresh_accounts(struct cluster *cluster)
+uint64_t cluster_refresh_accounts(struct cluster *cluster)
 {
-	atomic_fetch_add(&cluster->account_job.asked, 1);
+	uint64_t ticket = atomic_fetch_add(&cluster->account_job.asked, 1) + 1;
+
 	cluster_wake(cluster);
+	return ticket;
 }
 
 void cluster_refresh_catalog(struct cluster *cluster)

@@ -32,8 +32,9 @@ void cluster_want(struct cluster *cluster, struct server *server, const struct g
 /* Traffic to `server` failed hard (refused, reset) just now: look at once instead of at the next interval. */
 void cluster_suspect(struct cluster *cluster, struct server *server);
 /* An unknown user or wrong password was seen, or a statement changed accounts: read the account tables again (rate-limited to one
- * per 200 ms, never lost). The snapshot that results has a higher number. */
-void cluster_refresh_accounts(struct cluster *cluster);
+ * per 200 ms, never lost). Returns a ticket: a snapshot whose accounts_ticket is at least that has been read after this call (or there was
+ * no server to read from). */
+uint64_t cluster_refresh_accounts(struct cluster *cluster);
 /* A routine, view or trigger was created, changed or dropped. */
 void cluster_refresh_catalog(struct cluster *cluster);
 /* SET GLOBAL went through: what new sessions start with may have changed. */

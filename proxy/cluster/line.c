@@ -88,6 +88,28 @@ static void set_options(MYSQL *mysql, const struct server_settings *server, cons
 		mysql_ssl_set(mysql, NULL, NULL, server->tls_ca, NULL, NULL);
 }
 
+/* The library's own words for these name an errno of its internals, or none. */
+static void remember_refusal(struct line *line, MYSQL *mysql, const char *address, const char *user)
+{
+	remember_error(line, mysql);
+	switch (line->error) {
+	case CR_CONNECTION_ERROR:
+	case CR_CONN_HOST_ERROR:
+		snprintf(line->error_text, sizeof(line->error_text), "cannot connect to %s", address);
+		break;
+	case CR_SERVER_LOST:
+	case CR_SERVER_GONE_ERROR:
+		snprintf(line->error_text, sizeof(line->error_text), "%s closes the connection or does not answer", address);
+		break;
+	case ER_ACCESS_DENIED_ERROR:
+		snprintf(line->error_text, sizeof(line->error_text),
+			 "it refuses the monitor's account %s: check user and password in [monitor]", user);
+		break;
+	default:
+		break;
+	}
+}
+
 static MYSQL *dial(struct line *line, const struct server_settings *server, const struct monitor_settings *monitor, bool tls)
 {
 	struct target target;
@@ -104,7 +126,7 @@ static MYSQL *dial(struct line *line, const struct server_settings *server, cons
 	if (mysql_real_connect(mysql, target.host, monitor->user, monitor->password, NULL, target.port, target.socket,
 			       CLIENT_REMEMBER_OPTIONS))
 		return mysql;
-	remember_error(line, mysql);
+	remember_refusal(line, mysql, server->address, monitor->user);
 	mysql_close(mysql);
 	return NULL;
 }

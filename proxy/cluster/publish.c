@@ -54,6 +54,7 @@ static void fill_accounts(struct snapshot *s, const struct cluster *c)
 	s->accounts = accounts_copy(c->accounts, c->account_count);
 	s->account_count = s->accounts ? c->account_count : 0;
 	s->accounts_known = c->accounts_known;
+	s->accounts_ticket = c->account_job.served;
 	for (size_t i = 0; i < c->member_count; i++) {
 		const struct observation *seen = &c->members[i]->seen;
 

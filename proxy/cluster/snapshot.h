@@ -134,6 +134,7 @@ struct snapshot {
 	struct account *accounts; /* sorted as the server does: most specific host first within a user; NULL until learned */
 	size_t account_count;
 	bool accounts_known;
+	uint64_t accounts_ticket; /* see cluster_refresh_accounts() */
 	bool skip_name_resolve; /* of the primary: otherwise 127.0.0.1 and ::1 are "localhost" */
 
 	struct routine *routines; /* sorted by name; stored functions, loadable functions, procedures */

@@ -8,7 +8,10 @@ tests_unit_unit_SOURCES = \
 	tests/unit/suites.h \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
+	tests/unit/test_cluster.c \
 	tests/unit/test_config.c \
+	tests/unit/test_gtid.c \
+	tests/unit/test_snapshot.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \
 	tests/unit/test_wire_walker.c \

@@ -4,7 +4,10 @@
 #define SUITES(SUITE) \
 	SUITE(base) \
 	SUITE(base_io) \
+	SUITE(cluster) \
 	SUITE(config) \
+	SUITE(gtid) \
+	SUITE(snapshot) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
 	SUITE(wire_walker)
