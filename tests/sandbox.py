@@ -332,6 +332,7 @@ class Server:
         """The administrator's connection, over the Unix socket, opened anew when the old one is gone."""
         if self.admin is None:
             self.admin = rawmysql.Connection(unix=str(self.socket), user="root", password="")
+            self.admin.query("SET SESSION wait_timeout = 28800")  # whatever a test has made the default
         return self.admin
 
     def sql(self, statement):
@@ -541,7 +542,10 @@ def tail(path, lines=30):
 
 
 def tandem_binary():
-    return os.environ.get("TANDEM_BIN") or str(TOP / "build" / "tandem")
+    path = os.environ.get("TANDEM_BIN") or str(TOP / "build" / "tandem")
+    if not os.access(path, os.X_OK):
+        raise SandboxError(f"no daemon at {path}: ./dev build makes it, TANDEM_BIN names another")
+    return path
 
 
 SANITIZER = re.compile(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer: detected)")
@@ -637,7 +641,7 @@ class Tandem:
         wait_for(spread, timeout, f"reads on servers {sorted(wanted)}")
 
     def connect(self, user=None, password=None, **more):
-        return rawmysql.Connection(port=self.port, user=user or self.user,
+        return rawmysql.Connection(port=self.port, user=self.user if user is None else user,
                                    password=self.password if password is None else password, **more)
 
     @property
