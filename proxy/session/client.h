@@ -146,6 +146,8 @@ bool client_is_pinned(const struct client *client);
 bool client_pins_all(const struct client *client);    /* even reads stay on the pinned connection */
 /* What a statement that succeeded on `backend` did to the pins. */
 void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
+/* So many user locks more (or fewer) are held. Comes before client_note_statement(). */
+void client_note_lock(struct client *client, struct backend *backend, int change);
 void client_pins_clear(struct client *client);
 
 /* login.c: the client's side of a login. */

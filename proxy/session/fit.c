@@ -279,6 +279,20 @@ bool captured_next(struct wire_reader *at, unsigned columns, struct captured_row
 	return !r.bad;
 }
 
+/* Whether the one value of a one-row result is 1, in text or binary form: what GET_LOCK and RELEASE_LOCK answer when they did something. */
+enum captured_answer captured_one(struct buf *captured, bool binary)
+{
+	struct wire_reader at;
+	struct wire_bytes row;
+	unsigned columns;
+
+	if (!captured_first(captured, &at, &columns) || columns != 1 || !next_packet(&at, &row) || wire_left(&at))
+		return CAPTURED_UNCLEAR;
+	if (binary)
+		return row.len > 2 && row.data[1] == 0 && row.data[2] == 1 ? CAPTURED_ONE : CAPTURED_OTHER;
+	return row.len == 2 && row.data[0] == 1 && row.data[1] == '1' ? CAPTURED_ONE : CAPTURED_OTHER;
+}
+
 /* ---- Freezing ---- */
 
 bool fit_needs_freeze(const struct client *client, const struct backend *backend)

@@ -115,15 +115,13 @@ static uint64_t facts_of_call(const struct client *c, const struct sql_meaning *
 	return r ? (m->facts & ~SQL_F_OPAQUE) | (r->facts & ~SQL_F_TEMP_NAMED) : m->facts;
 }
 
-static const uint64_t pinning = SQL_F_CREATES_TEMP | SQL_F_DROPS_TABLE | SQL_F_GET_LOCK | SQL_F_RELEASE_ALL_LOCKS | SQL_F_FLUSH_LOCK |
+static const uint64_t pinning = SQL_F_CREATES_TEMP | SQL_F_DROPS_TABLE | SQL_F_RELEASE_ALL_LOCKS | SQL_F_FLUSH_LOCK |
 				SQL_F_BACKUP_STAGE | SQL_F_BACKUP_END | SQL_F_HANDLER_OPEN | SQL_F_HANDLER_CLOSE | SQL_F_XA_OPEN |
 				SQL_F_XA_CLOSE | SQL_F_SEQUENCE | SQL_F_PROFILING | SQL_F_UNTRACKED | SQL_F_UNTRACKED_RESET |
 				SQL_F_OPAQUE | SQL_F_ONESHOT;
 
 static void note_flags(struct pins *p, uint64_t facts)
 {
-	if (facts & SQL_F_GET_LOCK)
-		p->locks++;
 	if (facts & SQL_F_RELEASE_ALL_LOCKS)
 		p->locks = 0;
 	p->tables |= (facts & SQL_F_FLUSH_LOCK) != 0;
@@ -152,6 +150,17 @@ static void note_verb(struct client *c, const struct sql_meaning *m)
 		p->tables = false;
 	else if (m->verb == SQL_DEALLOCATE && p->named)
 		p->named--;
+}
+
+void client_note_lock(struct client *client, struct backend *backend, int change)
+{
+	struct pins *p = pins_of(client);
+
+	if (!p || (change < 0 && !p->locks))
+		return;
+	p->locks = (uint16_t)(p->locks + change);
+	if (p->locks)
+		backend->tainted = true;
 }
 
 void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)

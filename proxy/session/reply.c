@@ -31,6 +31,12 @@ static void protocol_error(struct backend *b, const char *why)
 	backend_lost(b, why, 0, NULL, NULL);
 }
 
+static void capture_bytes(struct backend *b, const struct walk_item *item)
+{
+	if (buf_len(&b->captured) + item->len > CAPTURE_MAX || !buf_append(&b->captured, item->data, item->len))
+		buf_fini(&b->captured); /* too much: who reads it finds nothing */
+}
+
 /* ---- Passing on ---- */
 
 static bool is_classic(const struct client *c)
@@ -200,6 +206,8 @@ static void forward_item(struct backend *b, struct walk_item *item)
 	}
 	switch (item->event) {
 	case WALK_BYTES:
+		if (t->meaning->facts & (SQL_F_GET_LOCK | SQL_F_RELEASE_LOCK))
+			capture_bytes(b, item);
 		output_begin(&b->worker->out, &t->client->io);
 		output_bytes(&b->worker->out, item->data, item->len);
 		t->passed = true;
@@ -242,12 +250,6 @@ static void swallow_ok(struct backend *b, const struct expect *e, const struct w
 		tracking_adopt(b->client, b, &ok);
 	else
 		b->status = ok.status;
-}
-
-static void capture_bytes(struct backend *b, const struct walk_item *item)
-{
-	if (buf_len(&b->captured) + item->len > CAPTURE_MAX || !buf_append(&b->captured, item->data, item->len))
-		head_expect(b)->failed = true;
 }
 
 static void note_prepared(struct backend *b, const struct expect *e, const struct walk_item *item)
@@ -341,20 +343,38 @@ static void end_clean(struct backend *b, const struct expect *e)
 		pool_spare(b);
 }
 
+/* What a session had on this connection alone has been asked for, because somebody wants the connection. Its own next statement there may
+ * have overtaken the answer, which is then out of date. */
+static void end_freeze(struct backend *b, bool failed)
+{
+	struct client *c = b->client;
+
+	if (!c || (c->turn && c->turn->backend == b))
+		return;
+	if (failed || !fit_frozen(c, b)) {
+		c->uvars_fixed = true;
+		pool_wake(b->pool);
+		return;
+	}
+	pool_spare(b);
+}
+
 static void end_swallowed(struct backend *b, const struct expect *e)
 {
 	struct turn *t = b->client ? b->client->turn : NULL;
 
 	now_ready(b);
-	if (!t) {
-		if (!b->client && b->state == BACKEND_READY)
+	if (!b->client) {
+		if (b->state == BACKEND_READY)
 			pool_give(b);
-		return;
-	}
-	if (e->what == EXPECT_CAPTURE)
-		turn_captured(t, b, e->failed);
-	else if (t->backend == b)
+	} else if (e->what == EXPECT_CAPTURE) {
+		if (t && t->wait == WAIT_CAPTURE && t->captured_from == b)
+			turn_captured(t, b, e->failed);
+		else
+			end_freeze(b, e->failed);
+	} else if (t && t->backend == b) {
 		turn_swallowed(t, b, e);
+	}
 }
 
 static void end_reply(struct backend *b)
@@ -362,6 +382,7 @@ static void end_reply(struct backend *b)
 	struct expect e = *head_expect(b);
 
 	pop_expect(b);
+	wire_walk_fini(&b->walker);
 	switch (e.what) {
 	case EXPECT_FORWARD:
 		end_forward(b, &e);
@@ -402,6 +423,8 @@ static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 	if (!b->walking) {
 		wire_walk_start(&b->walker, head_expect(b)->reply, (b->capabilities & CLIENT_DEPRECATE_EOF) != 0);
 		b->walking = true;
+		if (head_expect(b)->what == EXPECT_FORWARD && b->client && b->client->turn && b->client->turn->is_long)
+			wire_walk_after_long_command(&b->walker);
 	}
 	wire_walk_feed(&b->walker, *bytes, *len);
 	for (;;) {

@@ -32,12 +32,17 @@ static const struct snapshot *snapshot_of(const struct turn *t)
 
 static struct route_answer to_connection(struct backend *b)
 {
-	return (struct route_answer){ ROUTE_CONNECTION, b, -1 };
+	return (struct route_answer){ .route = ROUTE_CONNECTION, .backend = b, .server = -1 };
 }
 
 static struct route_answer to_server(int index)
 {
-	return (struct route_answer){ ROUTE_SERVER, NULL, index };
+	return (struct route_answer){ .route = ROUTE_SERVER, .server = index };
+}
+
+static struct route_answer refuse(uint16_t code, const char *why)
+{
+	return (struct route_answer){ .route = ROUTE_REFUSE, .server = -1, .code = code, .why = why };
 }
 
 static bool primary_is_up(const struct snapshot *s)
@@ -51,7 +56,7 @@ static struct route_answer to_primary(const struct turn *t)
 
 	if (primary_is_up(s))
 		return to_server(s->primary);
-	return (struct route_answer){ ROUTE_PRIMARY_MISSING, NULL, -1 };
+	return (struct route_answer){ .route = ROUTE_PRIMARY_MISSING, .server = -1 };
 }
 
 /* ---- Reads ---- */
@@ -176,14 +181,14 @@ static struct route_answer route_read(struct turn *t)
 
 		if (!b)
 			return to_primary(t);
-		return (struct route_answer){ ROUTE_ASK, b, -1 };
+		return (struct route_answer){ .route = ROUTE_ASK, .backend = b, .server = -1 };
 	}
 	replica = choose_replica(t, &any);
 	if (replica >= 0)
 		return to_server(replica);
 	if (!any || t->waited_for_position || !worth_parking(t))
 		return to_primary(t);
-	return (struct route_answer){ ROUTE_PARK, NULL, -1 };
+	return (struct route_answer){ .route = ROUTE_PARK, .server = -1 };
 }
 
 /* ---- Others ---- */
@@ -205,6 +210,8 @@ static struct route_answer route_held(struct turn *t)
 	bool any;
 	int replica;
 
+	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !has_temp_tables(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
+		return route_read(t); /* the transaction that it is for will run there */
 	if (b)
 		return to_connection(b);
 	if (t->on_primary || primary_is_up(s) ||
@@ -234,25 +241,30 @@ static struct route_answer route_block(struct turn *t)
 	return route_read(t);
 }
 
-static struct route_answer route_by_hint(struct turn *t, bool *decided)
+static struct route_answer route_to_named(const struct turn *t)
 {
-	const struct sql_meaning *m = t->meaning;
 	const struct snapshot *s = snapshot_of(t);
+	struct sql_span name = t->meaning->hint_server;
+
+	for (size_t i = 0; i < s->server_count; i++)
+		if (strlen(s->servers[i].settings->name) == name.len &&
+		    !memcmp(s->servers[i].settings->name, t->text + name.at, name.len))
+			return s->servers[i].health == HEALTH_UP ? to_server((int)i) :
+								   refuse(ER_UNKNOWN_ERROR, "the server that the hint names is down");
+	return refuse(ER_UNKNOWN_ERROR, "the hint names a server that is not in the settings");
+}
+
+static struct route_answer route_by_hint(struct turn *t)
+{
 	bool any;
 	int replica;
 
-	*decided = true;
-	if (m->hint == SQL_HINT_PRIMARY || t->on_primary)
+	if (t->meaning->hint == SQL_HINT_PRIMARY || t->on_primary)
 		return to_primary(t);
-	for (size_t i = 0; m->hint == SQL_HINT_SERVER && i < s->server_count; i++)
-		if (strlen(s->servers[i].settings->name) == m->hint_server.len &&
-		    !memcmp(s->servers[i].settings->name, t->text + m->hint_server.at, m->hint_server.len) &&
-		    s->servers[i].health == HEALTH_UP)
-			return to_server((int)i);
-	if (m->hint == SQL_HINT_REPLICA && (replica = choose_replica(t, &any)) >= 0)
-		return to_server(replica);
-	*decided = false;
-	return to_primary(t);
+	if (t->meaning->hint == SQL_HINT_SERVER)
+		return route_to_named(t);
+	replica = choose_replica(t, &any);
+	return replica >= 0 ? to_server(replica) : to_primary(t);
 }
 
 /* Connections that the session cannot leave, whatever the statement. */
@@ -282,18 +294,13 @@ struct route_answer route_turn(struct turn *turn)
 {
 	struct client *c = turn->client;
 	struct backend *bound = bound_to(turn);
-	bool decided;
-	struct route_answer hinted;
 
 	if (bound)
 		return to_connection(bound);
 	if (turn->meaning->facts & SQL_F_READS_LAST_ID && c->last_id_lost)
-		return (struct route_answer){ ROUTE_REFUSE, NULL, -1 };
-	if (turn->meaning->hint != SQL_HINT_NONE) {
-		hinted = route_by_hint(turn, &decided);
-		if (decided)
-			return hinted;
-	}
+		return refuse(ER_CONNECTION_KILLED, "LAST_INSERT_ID() was lost with the connection that knew it");
+	if (turn->meaning->hint != SQL_HINT_NONE)
+		return route_by_hint(turn);
 	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
 		return has_read_only_session(c) && !has_temp_tables(c) ? route_block(turn) : to_primary(turn);
 	if (opens_read_only_block(turn))

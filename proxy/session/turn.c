@@ -85,6 +85,7 @@ void turn_start(struct client *client, const uint8_t *packet, size_t len)
 	}
 	memcpy(t->packet, packet, len);
 	t->packet_len = len;
+	t->is_long = client->upload.active;
 	if (turn_understand(t))
 		turn_advance(t);
 }
@@ -180,7 +181,7 @@ void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const cha
 		return;
 	}
 	if (!turn->no_reply)
-		client_send_error(c, code, sqlstate, message, 1);
+		client_send_error(c, code, sqlstate, message, turn->is_long ? (uint8_t)(c->upload.last_seq + 1) : 1);
 	turn_end(turn);
 }
 
@@ -209,6 +210,7 @@ static bool capture(struct turn *t, struct backend *b, enum capture_what what, c
 	buf_fini(&b->captured);
 	t->wait = WAIT_CAPTURE;
 	t->capture = (uint8_t)what;
+	t->captured_from = b;
 	return backend_command(b, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
 }
 
@@ -263,14 +265,12 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 {
 	struct wire_bytes v;
 
-	if (turn->wait != WAIT_CAPTURE || failed) { /* a freeze overtaken by its session's next statement, or refused */
-		if (turn->wait == WAIT_CAPTURE) {
-			turn->on_primary = true;
-			if (turn->capture == CAPTURE_COLLATION)
-				turn_end(turn);
-			else
-				turn_advance(turn);
-		}
+	if (failed) {
+		turn->on_primary = true;
+		if (turn->capture == CAPTURE_COLLATION)
+			turn_end(turn);
+		else
+			turn_advance(turn);
 		return;
 	}
 	if (turn->capture == CAPTURE_ASK) {
@@ -361,7 +361,7 @@ static enum step choose(struct turn *t)
 		ask_position(t, r.backend);
 		return STEP_WAIT;
 	case ROUTE_REFUSE:
-		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: LAST_INSERT_ID() was lost with the connection that knew it");
+		turn_fail(t, r.code, "HY000", "tandem: %s", r.why);
 		return STEP_WAIT;
 	default:
 		worker_wait_primary(t->client->worker, t);
@@ -735,6 +735,19 @@ static void note_role(struct turn *t)
 	state_unref(its);
 }
 
+/* Locks are counted by what the server answered, where that could be read; else one more is assumed and none fewer. */
+static void note_locks(struct turn *t)
+{
+	bool takes = t->meaning->facts & SQL_F_GET_LOCK, gives = t->meaning->facts & SQL_F_RELEASE_LOCK;
+	enum captured_answer answer;
+
+	if (!takes && !gives)
+		return;
+	answer = takes && gives ? CAPTURED_UNCLEAR : captured_one(&t->backend->captured, t->statement != NULL);
+	buf_fini(&t->backend->captured);
+	client_note_lock(t->client, t->backend, (takes && answer != CAPTURED_OTHER) - (gives && answer == CAPTURED_ONE && !takes));
+}
+
 static void note_success(struct turn *t)
 {
 	struct client *c = t->client;
@@ -743,6 +756,7 @@ static void note_success(struct turn *t)
 
 	if (t->command == COM_STMT_PREPARE)
 		return;
+	note_locks(t);
 	client_note_statement(c, b, t->meaning, t->text);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);

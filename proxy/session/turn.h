@@ -61,6 +61,8 @@ struct turn {
 	bool retry;	    /* run it again elsewhere when the present reply has ended */
 	uint8_t tries;
 	uint32_t avoid;	    /* servers (by index, one bit each) that failed it */
+	struct backend *captured_from;
+	bool is_long;	    /* a command too long to be collected: its rest is an upload */
 	uint8_t capture;    /* enum capture_what: what the CAPTURE under way is for */
 	void *ticket;	  /* its place in a server's queue, pool.c's */
 	uint32_t pending; /* swallowed replies in front of its own */
@@ -136,12 +138,14 @@ enum route {
 	ROUTE_PRIMARY_MISSING, /* the primary, but there is none now */
 	ROUTE_PARK,	       /* a replica, but none is far enough yet */
 	ROUTE_ASK,	       /* first ask the primary how far it is: the session has read there */
-	ROUTE_REFUSE,	       /* the session no longer knows what it asks for */
+	ROUTE_REFUSE,	       /* it cannot be answered truly anywhere */
 };
 struct route_answer {
 	enum route route;
 	struct backend *backend; /* ROUTE_CONNECTION, ROUTE_ASK */
 	int server;		 /* ROUTE_SERVER: index in the snapshot */
+	uint16_t code;		 /* ROUTE_REFUSE: the error */
+	const char *why;
 };
 struct route_answer route_turn(struct turn *turn);
 /* A read that the guard refused: its digest is a write from now on. */
@@ -170,6 +174,8 @@ struct captured_row {
 	unsigned count;
 };
 bool captured_first(struct buf *captured, struct wire_reader *at, unsigned *columns);
+enum captured_answer { CAPTURED_UNCLEAR, CAPTURED_ONE, CAPTURED_OTHER };
+enum captured_answer captured_one(struct buf *captured, bool binary);
 bool captured_next(struct wire_reader *at, unsigned columns, struct captured_row *row);
 
 #endif
