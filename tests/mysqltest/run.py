@@ -236,7 +236,7 @@ def parse_args():
     parser.add_argument("case", nargs="*", help="cases; all of cases.txt by default")
     parser.add_argument("--cases", default=os.path.join(HERE, "cases.txt"))
     parser.add_argument("--tandem", default=os.environ.get(
-        "TANDEM", os.path.join(TOP, "build", "tandem")), help="the daemon's binary")
+        "TANDEM_BIN", os.path.join(TOP, "build", "tandem")), help="the daemon's binary")
     parser.add_argument("--straight-only", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--log", default=os.environ.get("MYSQLTEST_LOG"), help="log folder")
