@@ -274,7 +274,7 @@ void roles_judge(const struct role_view *views, size_t count, struct role_verdic
 	out->root = out->primary;
 	/* Down or fenced it keeps the role: nobody else has it, and its replicas stay its replicas. One that follows another
 	 * server, or is contested, does not. */
-	if (out->root < 0 && former >= 0 && out->source[former] < 0 && (!is_up(&views[former]) || views[former].seen->read_only))
+	if (out->root < 0 && !out->pending && former >= 0 && out->source[former] < 0 && (!is_up(&views[former]) || views[former].seen->read_only))
 		out->root = former;
 	for (size_t i = 0; i < count; i++)
 		out->roles[i] = role_of(&j, i);

@@ -38,6 +38,8 @@ static const struct role_row role_rows[] = {
 	{ "alone, replica of a stranger", "Uwxu", "p", 1, NULL },
 	{ "not all asked yet", "Uw-u ?--u", "uu", 0, "db2 has not been asked" },
 	{ "a primary in force needs no new proof", "Uw-p ?--u", "pu", 1, NULL },
+	{ "a replica answered before its primary", "?--u Ur1u", "uu", 0, "db1 has not been asked" },
+	{ "a replica answered before its primary, by address", "?--u Ura u Ura u", "urr", 0, "db1 has not been asked" },
 	{ "one down at start", "Uw-u dr-u", "pu", 1, NULL },
 	{ "stray and writable beside a pair", "Uw-u Ur1u Uw-u", "prs", 1, NULL },
 	{ "two writable, nobody replicates", "Uw-u Uw-u", "uu", 0, "db1 and db2 are writable" },
