@@ -499,7 +499,7 @@ static void read_file(struct load *load)
 	}
 	/* Its result says nothing that take_line() has not told. */
 	(void)ini_parse_stream(read_line, load, take_value, load);
-	if (ferror(load->file)) {
+	if (!feof(load->file)) { /* getline() gave up for another reason, and the rest was not seen */
 		add_fault(load, 0, "cannot be read: %s", strerror(errno));
 		return;
 	}
@@ -561,25 +561,56 @@ bool config_needs_restart(struct settings *now, struct settings *wanted, char *w
 	return false;
 }
 
-static void print_setting(FILE *out, const struct setting *row)
+/* Words of a text as lines of a width that terminals have. */
+static void print_words(FILE *out, const char *text)
+{
+	enum { INDENT = 6, WIDTH = 78 };
+	size_t column = 0;
+
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (column == 0 || column + 1 + len > WIDTH) {
+			fprintf(out, "%s%*s%.*s", column ? "\n" : "", INDENT, "", (int)len, text);
+			column = INDENT + len;
+		} else {
+			fprintf(out, " %.*s", (int)len, text);
+			column += 1 + len;
+		}
+		text += len;
+		text += strspn(text, " ");
+	}
+	fputc('\n', out);
+}
+
+static void print_value_syntax(FILE *out, const struct setting *row)
 {
 	fprintf(out, "\n  %s = ", row->name);
 	if (row->type->syntax)
 		fputs(row->type->syntax, out);
 	for (size_t i = 0; row->choices && row->choices[i]; i++)
 		fprintf(out, "%s%s", i ? " | " : "", row->choices[i]);
-	fprintf(out, "\n      %s", row->help);
-	if (row->min)
-		fprintf(out, " From %s to %s.", row->min, row->max);
-	if (row->flags & SETTING_REQUIRED)
-		fputs(" Must be given.", out);
-	if (row->fallback && *row->fallback)
-		fprintf(out, " Default: %s.", row->fallback);
-	if (row->flags & SETTING_RESTART)
-		fputs(" Needs a restart.", out);
-	if (row->flags & SETTING_LATER)
-		fputs(" This version does not act on it.", out);
 	fputc('\n', out);
+}
+
+static void print_setting(FILE *out, const struct setting *row)
+{
+	char text[1024];
+	size_t len = 0;
+
+	print_value_syntax(out, row);
+	len += (size_t)snprintf(text, sizeof(text), "%s", row->help);
+	if (row->min)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, " From %s to %s.", row->min,
+					row->max);
+	if (row->fallback && *row->fallback)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, " Default: %s.",
+					row->fallback);
+	snprintf(text + len, sizeof(text) - len, "%s%s%s",
+		 row->flags & SETTING_REQUIRED ? " Must be given." : "",
+		 row->flags & SETTING_RESTART ? " Needs a restart." : "",
+		 row->flags & SETTING_LATER ? " This version does not act on it." : "");
+	print_words(out, text);
 }
 
 void config_print_help(FILE *out)

@@ -571,8 +571,11 @@ static void test_manual_names_every_setting(void)
 
 		snprintf(line, sizeof(line), "\n  %s = ", row->name);
 		CU_ASSERT_PTR_NOT_NULL(strstr(text, line));
-		CU_ASSERT_PTR_NOT_NULL(strstr(text, row->help));
+		snprintf(line, sizeof(line), "      %.20s", row->help);
+		CU_ASSERT_PTR_NOT_NULL(strstr(text, line));
 	}
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
+		CU_ASSERT_TRUE(strlen(line) <= 100);
 	free(text);
 }
 
