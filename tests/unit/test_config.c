@@ -526,6 +526,8 @@ static void test_needs_restart(void)
 		{ "[proxy]\nlisten = 127.0.0.1:3307, 127.0.0.1:3308\n", "[proxy] listen" },
 		{ "[tandem]\nthreads = 7\n", "[tandem] threads" },
 		{ "[tandem]\nstate_dir = /x\n", "[tandem] state_dir" },
+		{ "[proxy]\ntls = required\n", "[proxy] tls" },
+		{ "[proxy]\ntls_certificate = /x\n", "[proxy] tls_certificate" },
 	};
 	struct settings *now = load(MINIMUM);
 
