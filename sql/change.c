@@ -23,7 +23,7 @@ static bool starts_statement(const struct scan *s)
 	case W_REPEAT:
 		return true;
 	default:
-		return s->before->kind == TOKEN_SEMICOLON || s->before->kind == TOKEN_CLOSE ||
+		return s->before->kind <= TOKEN_SEMICOLON || s->before->kind == TOKEN_CLOSE ||
 		       (s->before->kind == TOKEN_OPERATOR && s->lexer.text[s->before->at] == ':');
 	}
 }
@@ -48,12 +48,14 @@ static int nesting(const struct scan *s)
 	}
 }
 
+/* In ORACLE mode blocks open in more ways than these (IS, AS, DECLARE, packages): there the body is all that is left, and
+ * whatever else may be in it counts as unknown. */
 void scan_skip_body(struct scan *s)
 {
 	int depth = 0;
 
 	for (;;) {
-		if (s->now->kind == TOKEN_END || (s->now->kind == TOKEN_SEMICOLON && depth <= 0))
+		if (s->now->kind == TOKEN_END || (s->now->kind == TOKEN_SEMICOLON && depth <= 0 && !s->context->oracle))
 			return;
 		depth += nesting(s);
 		if (s->now->kind == TOKEN_SEMICOLON)
@@ -146,7 +148,7 @@ static void create_table(struct scan *s, bool temporary)
 
 static void routine(struct scan *s, uint64_t facts)
 {
-	set_verb(s, SQL_CREATE, facts | SQL_F_ENDS_TRX);
+	set_verb(s, SQL_CREATE, facts | SQL_F_ENDS_TRX | (s->context->oracle ? SQL_F_OPAQUE : 0));
 	scan_skip_body(s);
 }
 
@@ -207,6 +209,7 @@ void scan_alter(struct scan *s)
 		break;
 	case W_INSTANCE:
 		set_verb(s, SQL_ADMIN, 0);
+		s->facts &= ~SQL_F_ENDS_TRX;
 		break;
 	default:
 		break;

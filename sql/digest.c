@@ -90,7 +90,7 @@ static inline void mix(struct digest *d, uint64_t hash)
 static void give(struct digest *d, char c)
 {
 	mix(d, (unsigned char)c);
-	if (d->out)
+	if (d->source)
 		write_piece(d, &c, 1, false, false);
 }
 
@@ -181,9 +181,9 @@ static void step(struct digest *d, const struct token *t, enum digest_item item)
 	if (!(move & (HOLD | DROP))) {
 		give_held(d);
 		mix(d, item == DIGEST_LITERAL ? '?' : token_hash(t));
-		if (d->out && item == DIGEST_LITERAL)
+		if (d->source && item == DIGEST_LITERAL)
 			write_piece(d, "?", 1, false, false);
-		else if (d->out)
+		else if (d->source)
 			write_token(d, t);
 	}
 	d->state = move & STATE;

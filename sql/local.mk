@@ -19,4 +19,6 @@ libsql_a_SOURCES = \
 	sql/words.c \
 	sql/words.h \
 	sql/words.inc
-EXTRA_DIST += sql/make_words.py
+EXTRA_DIST += \
+	sql/make_words.py \
+	tests/sql/statements.txt

@@ -120,7 +120,7 @@ static void call(struct scan *s)
 	if (s->no_functions || (!qualified && adjacent && word->flags & WORD_PURE))
 		return;
 	/* An alias or a table with its columns. */
-	if (s->second_word == W_AS || s->second_word == W_INTO)
+	if (s->second_word == W_AS || s->second_word == W_INTO || s->second_word == W_TABLE)
 		return;
 	if (acts((const char *)s->lexer.text + name->inner.at, name->inner.len))
 		scan_raise(s, 0, SQL_TO_PRIMARY);

@@ -30,6 +30,7 @@ struct scan {
 	bool no_functions; /* names in front of "(" are columns, types, indexes */
 	bool in_body;	   /* of a stored routine */
 	bool subquery;	   /* a SELECT was seen by the scan of an expression */
+	uint8_t nested;	   /* statements inside statements: a limit keeps the stack small */
 };
 
 void scan_init(struct scan *scan, const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out);

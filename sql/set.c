@@ -278,7 +278,9 @@ static void for_statement(struct scan *s)
 	target = s->target;
 	facts = s->facts | SQL_F_SET_STATEMENT;
 	scan_advance(s);
+	s->nested++;
 	scan_statement(s);
+	s->nested--;
 	scan_raise(s, facts, target);
 }
 
@@ -298,7 +300,8 @@ void scan_set(struct scan *s)
 {
 	s->verb = SQL_SET;
 	scan_advance(s);
-	if (is_assigned(s)) {
+	/* SET PASSWORD = ... is no variable, but in a body any other word may be one. */
+	if (is_assigned(s) && (s->in_body || scan_word(s) != W_PASSWORD)) {
 		list(s);
 		return;
 	}

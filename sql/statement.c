@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+/* SET STATEMENT ... FOR EXPLAIN SET STATEMENT ...: no server takes even two. */
+enum { NESTING_LIMIT = 4 };
+
 /* One function per verb, found by the statement's first word. */
 typedef void (*statement_fn)(struct scan *scan);
 
@@ -188,7 +191,7 @@ static bool starts_explainable(const struct scan *s)
 
 static void explain_options(struct scan *s, bool *executes)
 {
-	for (;;) {
+	while (!scan_at_end(s)) {
 		switch (scan_word(s)) {
 		case W_ANALYZE:
 			*executes = true;
@@ -828,7 +831,9 @@ void scan_statement(struct scan *s)
 	s->subquery = s->no_functions = false;
 	if (scan_at_end(s))
 		return;
-	if (s->now->kind == TOKEN_OPEN)
+	if (s->nested > NESTING_LIMIT)
+		other(s);
+	else if (s->now->kind == TOKEN_OPEN)
 		parenthesised(s);
 	else if (id < sizeof(statements) / sizeof(statements[0]) && statements[id])
 		statements[id](s);

@@ -12,6 +12,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_config.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_snapshot.c \
+	tests/unit/test_sql.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \
 	tests/unit/test_wire_walker.c \

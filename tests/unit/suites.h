@@ -8,6 +8,7 @@
 	SUITE(config) \
 	SUITE(gtid) \
 	SUITE(snapshot) \
+	SUITE(sql) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
 	SUITE(wire_walker)

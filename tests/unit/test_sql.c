@@ -1,0 +1,539 @@
+/* The classifier against the table of tests/sql/statements.txt, and the digest's promises. */
+#include <CUnit/CUnit.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sql/lexer.h"
+#include "sql/sql.h"
+#include "sql/words.h"
+
+#ifndef TESTS_DIR
+#define TESTS_DIR "tests"
+#endif
+
+void suite_sql(void);
+
+enum { LINE_MAX_LEN = 4096, FACT_BITS = 64 };
+
+struct expectation {
+	char verb[32];
+	char target[16];
+	uint64_t facts;
+	unsigned parts;
+	char functions[512]; /* comma behind each */
+	char name[128];
+	char text[256];
+	char hint[64];
+	char kill[32];
+	bool has_using;
+};
+
+struct table {
+	FILE *file;
+	unsigned line;
+	unsigned checked;
+	unsigned failed;
+	struct sql_context context;
+	bool is_body;
+};
+
+static void complain(struct table *t, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "\n    tests/sql/statements.txt:%u: ", t->line);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	t->failed++;
+}
+
+/* Reading the table */
+
+static int hex_value(const char *two)
+{
+	char digits[3] = {two[0], two[1], 0};
+
+	return (int)strtol(digits, NULL, 16);
+}
+
+static size_t unescape(const char *from, char *to)
+{
+	static const char names[] = "nt\\0", bytes[] = "\n\t\\";
+	size_t len = 0;
+
+	for (; *from; from++) {
+		const char *known;
+
+		if (*from != '\\') {
+			to[len++] = *from;
+			continue;
+		}
+		from++;
+		if (*from == 'x') {
+			to[len++] = (char)hex_value(from + 1);
+			from += 2;
+		} else if (*from && (known = strchr(names, *from)) != NULL) {
+			to[len++] = bytes[known - names];
+		} else {
+			to[len++] = '\\';
+			to[len++] = *from;
+		}
+	}
+	return len;
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static void read_context_word(struct table *t, const char *word)
+{
+	if (strcmp(word, "flavour=mysql") == 0)
+		t->context.flavour = SQL_MYSQL;
+	else if (starts_with(word, "version="))
+		t->context.version = (uint32_t)atol(word + 8);
+	else if (starts_with(word, "charset="))
+		t->context.charset = sql_charset_of(word + 8, strlen(word + 8));
+	else if (strcmp(word, "ansi_quotes") == 0)
+		t->context.ansi_quotes = true;
+	else if (strcmp(word, "no_backslash_escapes") == 0)
+		t->context.no_backslash_escapes = true;
+	else if (strcmp(word, "oracle") == 0)
+		t->context.oracle = true;
+	else if (strcmp(word, "single") == 0)
+		t->context.multi_statements = false;
+	else if (strcmp(word, "body") == 0)
+		t->is_body = true;
+	else
+		complain(t, "what is %s?", word);
+}
+
+static void read_context(struct table *t, char *line)
+{
+	char *save, *word;
+
+	t->context = (struct sql_context){.flavour = SQL_MARIADB, .version = 101119, .multi_statements = true};
+	t->is_body = false;
+	for (word = strtok_r(line, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+		read_context_word(t, word);
+}
+
+static bool read_fact(struct expectation *e, const char *word)
+{
+	for (unsigned bit = 0; bit < FACT_BITS; bit++) {
+		const char *name = sql_fact_name(bit);
+
+		if (name && strcmp(name, word) == 0) {
+			e->facts |= UINT64_C(1) << bit;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void copy(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from);
+}
+
+static bool read_word(struct expectation *e, const char *word)
+{
+	if (starts_with(word, "f="))
+		snprintf(e->functions, sizeof(e->functions), "%s,", word + 2);
+	else if (starts_with(word, "name="))
+		copy(e->name, sizeof(e->name), word + 5);
+	else if (starts_with(word, "text="))
+		copy(e->text, sizeof(e->text), word + 5);
+	else if (starts_with(word, "hint="))
+		copy(e->hint, sizeof(e->hint), word + 5);
+	else if (starts_with(word, "kill="))
+		copy(e->kill, sizeof(e->kill), word + 5);
+	else if (starts_with(word, "parts="))
+		e->parts = (unsigned)atoi(word + 6);
+	else if (strcmp(word, "using") == 0)
+		e->has_using = true;
+	else
+		return read_fact(e, word);
+	return true;
+}
+
+static void read_expectation(struct table *t, char *words, struct expectation *e)
+{
+	char *save, *word = strtok_r(words, " ", &save);
+
+	memset(e, 0, sizeof(*e));
+	e->parts = 1;
+	copy(e->verb, sizeof(e->verb), word ? word : "");
+	word = strtok_r(NULL, " ", &save);
+	copy(e->target, sizeof(e->target), word ? word : "");
+	while ((word = strtok_r(NULL, " ", &save)) != NULL)
+		if (!read_word(e, word))
+			complain(t, "what is %s?", word);
+}
+
+/* Comparing */
+
+static const char *fact_list(uint64_t facts, char *to, size_t size)
+{
+	size_t len = 0;
+
+	*to = '\0';
+	for (unsigned bit = 0; bit < FACT_BITS; bit++)
+		if (facts >> bit & 1)
+			len += (size_t)snprintf(to + len, size - len, " %s", sql_fact_name(bit) ? sql_fact_name(bit) : "?");
+	return to;
+}
+
+static void put_span(char *to, size_t size, const char *text, struct sql_span span, const char *behind)
+{
+	size_t len = strlen(to);
+
+	snprintf(to + len, size - len, "%.*s%s", (int)span.len, text + span.at, behind);
+}
+
+static void compare_text(struct table *t, const char *what, const char *wanted, const char *found)
+{
+	if (strcmp(wanted, found) != 0)
+		complain(t, "%s is \"%s\", not \"%s\"", what, found, wanted);
+}
+
+static void compare_facts(struct table *t, uint64_t wanted, uint64_t found)
+{
+	char text[1024];
+
+	if (wanted & ~found)
+		complain(t, "missing:%s", fact_list(wanted & ~found, text, sizeof(text)));
+	if (found & ~wanted)
+		complain(t, "found as well:%s", fact_list(found & ~wanted, text, sizeof(text)));
+}
+
+static void compare_spans(struct table *t, const struct expectation *e, const char *text, const struct sql_meaning *m)
+{
+	char found[1024] = "", escaped[1024], quoted[1024] = "";
+
+	for (unsigned i = 0; i < m->function_count; i++)
+		put_span(found, sizeof(found), text, m->functions[i], ",");
+	escaped[unescape(e->functions, escaped)] = '\0';
+	compare_text(t, "functions", escaped, found);
+	*found = '\0';
+	if (m->qualifier.len)
+		put_span(found, sizeof(found), text, m->qualifier, ".");
+	put_span(found, sizeof(found), text, m->name, "");
+	compare_text(t, "name", e->name, found);
+	put_span(quoted, sizeof(quoted), text, m->text, "");
+	for (char *c = quoted; *c; c++)
+		*c = *c == ' ' ? '_' : *c;
+	if (!m->text.len)
+		*quoted = '\0';
+	compare_text(t, "text", e->text, quoted);
+}
+
+static void compare_hint(struct table *t, const struct expectation *e, const char *text, const struct sql_meaning *m)
+{
+	static const char *const names[] = {"", "primary", "replica", "server:"};
+	char found[128];
+
+	copy(found, sizeof(found), names[m->hint]);
+	if (m->hint == SQL_HINT_SERVER)
+		put_span(found, sizeof(found), text, m->hint_server, "");
+	compare_text(t, "hint", e->hint, found);
+}
+
+static void compare_kill(struct table *t, const struct expectation *e, const struct sql_meaning *m)
+{
+	char found[64] = "";
+
+	if (m->kill_id || m->kill_query)
+		snprintf(found, sizeof(found), "%s%llu", m->kill_query_id ? "id:" : m->kill_query ? "query:" : "",
+			 (unsigned long long)m->kill_id);
+	compare_text(t, "kill", e->kill, found);
+}
+
+static void check_statement(struct table *t, const struct expectation *e, const char *text, size_t len)
+{
+	struct sql_meaning m;
+	unsigned before = t->failed;
+
+	if (t->is_body)
+		sql_classify_body(&t->context, text, len, &m);
+	else
+		sql_classify(&t->context, text, len, &m);
+	compare_text(t, "verb", e->verb, sql_verb_name(m.verb));
+	compare_text(t, "target", e->target, sql_target_name(m.target));
+	compare_facts(t, e->facts, m.facts);
+	compare_spans(t, e, text, &m);
+	compare_hint(t, e, text, &m);
+	compare_kill(t, e, &m);
+	if (m.parts != e->parts)
+		complain(t, "%u parts, not %u", m.parts, e->parts);
+	if (m.has_using != e->has_using)
+		complain(t, "USING");
+	if (m.digest == 0)
+		complain(t, "no digest");
+	if (t->failed != before)
+		fprintf(stderr, "\n        %.*s", (int)len, text);
+	t->checked++;
+}
+
+static void check_line(struct table *t, char *line)
+{
+	char *bar = strchr(line, '|');
+	struct expectation e;
+	char bytes[LINE_MAX_LEN], *exact;
+	size_t len;
+
+	if (!bar) {
+		complain(t, "no | in this line");
+		return;
+	}
+	*bar = '\0';
+	read_expectation(t, line, &e);
+	len = unescape(bar[1] == ' ' ? bar + 2 : bar + 1, bytes);
+	/* Its own allocation, so that a sanitizer sees one byte too far. */
+	exact = malloc(len ? len : 1);
+	memcpy(exact, bytes, len);
+	check_statement(t, &e, exact, len);
+	free(exact);
+}
+
+static void test_statements(void)
+{
+	struct table t = {.file = fopen(TESTS_DIR "/sql/statements.txt", "r")};
+	char line[LINE_MAX_LEN];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t.file);
+	while (fgets(line, sizeof(line), t.file)) {
+		t.line++;
+		line[strcspn(line, "\n")] = '\0';
+		if (*line == '@')
+			read_context(&t, line + 1);
+		else if (*line && *line != '#')
+			check_line(&t, line);
+	}
+	fclose(t.file);
+	CU_ASSERT_EQUAL(t.failed, 0);
+	CU_ASSERT_TRUE(t.checked >= 600);
+}
+
+/* The digest */
+
+static const struct sql_context plain = {.flavour = SQL_MARIADB, .version = 101119, .multi_statements = true};
+
+static uint64_t digest_of(const char *text)
+{
+	struct sql_meaning m;
+
+	sql_classify(&plain, text, strlen(text), &m);
+	return m.digest;
+}
+
+static void test_digest_same(void)
+{
+	static const char *const pairs[][2] = {
+		{"SELECT 1", "select 2"},
+		{"SELECT 1", "SELECT 'x'"},
+		{"SELECT 1", "SELECT ?"},
+		{"SELECT -1", "SELECT 1"},
+		{"SELECT a FROM t", "select\tA  from /* x */ T -- y"},
+		{"SELECT a FROM t", "SELECT `a` FROM `t`"},
+		{"SELECT a FROM t", "SELECT a FROM t;"},
+		{"SELECT a FROM t", "/* tandem: primary */ SELECT a FROM t ; -- x"},
+		{"SELECT a FROM t WHERE b IN (1)", "SELECT a FROM t WHERE b IN (1, 'x', 3.5, -4, NULL)"},
+		{"INSERT INTO t VALUES (1, 2)", "INSERT INTO t VALUES (1, 2), (3, 'x'), (NULL, DEFAULT), (-1, +2)"},
+		{"INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1, 2)"},
+		{"SELECT 0x1f", "SELECT x'1f'"},
+		{"SELECT 1; SELECT 2", "SELECT 3 ; SELECT 4;"},
+		{"SELECT /*!50000 a */ FROM t", "SELECT a FROM t"},
+		{"SELECT /*!99999 a */ b FROM t", "SELECT b FROM t"},
+		{"SELECT a<=>b", "SELECT a <=> b"},
+		{"SELECT @a", "SELECT @`A`"},
+	};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		if (digest_of(pairs[i][0]) != digest_of(pairs[i][1])) {
+			fprintf(stderr, "\n    differ: %s | %s", pairs[i][0], pairs[i][1]);
+			CU_FAIL("digests differ");
+		}
+}
+
+static void test_digest_differs(void)
+{
+	static const char *const pairs[][2] = {
+		{"SELECT a FROM t", "SELECT b FROM t"},
+		{"SELECT a FROM t", "SELECT a FROM u"},
+		{"SELECT a, b FROM t", "SELECT a FROM t"},
+		{"SELECT a + 1", "SELECT a - 1"},
+		{"SELECT a < 1", "SELECT a <= 1"},
+		{"SELECT (1)", "SELECT 1"},
+		{"SELECT a - 1", "SELECT a 1"},
+		{"INSERT INTO t VALUES (1), (2, a)", "INSERT INTO t VALUES (1)"},
+		{"INSERT INTO t VALUES (1), (", "INSERT INTO t VALUES (1)"},
+		{"SELECT 1,", "SELECT 1"},
+		{"SELECT -", "SELECT"},
+		{"SELECT a", "SELECT @a"},
+		{"SELECT @@a", "SELECT @a"},
+		{"SELECT aaaaaaaaaaaaaaaab", "SELECT aaaaaaaaaaaaaaaac"},
+		{"SELECT a.b", "SELECT a, b"},
+		{"SELECT 1; SELECT 2", "SELECT 1"},
+		{"SELECT a IS NULL", "SELECT a IS NOT NULL"},
+	};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		if (digest_of(pairs[i][0]) == digest_of(pairs[i][1])) {
+			fprintf(stderr, "\n    the same: %s | %s", pairs[i][0], pairs[i][1]);
+			CU_FAIL("digests are the same");
+		}
+}
+
+/* Digests are kept by people, so they may never change. */
+static void test_digest_stable(void)
+{
+	CU_ASSERT_EQUAL(digest_of("SELECT c FROM sbtest1 WHERE id=5025"), UINT64_C(0xa6bd416dfb116c56));
+	CU_ASSERT_EQUAL(digest_of("INSERT INTO t (a,b) VALUES (1,'x'),(-2,NULL),(3,DEFAULT) ON DUPLICATE KEY UPDATE b=VALUES(b)"),
+			UINT64_C(0xde05d5ce77dfe885));
+	CU_ASSERT_EQUAL(digest_of("SELECT * FROM t WHERE id IN (1, 2, 3) AND x = -5 - 3 limit 5,10"),
+			UINT64_C(0x5f72eda0911ea64d));
+}
+
+static void check_normal(const char *text, const char *wanted)
+{
+	char found[256];
+	size_t len = sql_normalise(&plain, text, strlen(text), found, sizeof(found));
+
+	CU_ASSERT_STRING_EQUAL(found, wanted);
+	CU_ASSERT_EQUAL(len, strlen(wanted));
+}
+
+static void test_normalise(void)
+{
+	char small[8];
+
+	check_normal("SELECT  a,b FROM d.T WHERE x IN (1,2) AND y = -5 -- z",
+		     "select a, b from d.t where x in (?) and y = ?");
+	check_normal("INSERT INTO t(a,b) VALUES (1,'x'),(2,'y')", "insert into t(a, b) values (?)");
+	check_normal("SELECT @a:=@@session.x, COUNT(*)", "select @a := @@session.x, count(*)");
+	check_normal("SELECT 1; SELECT 2;", "select ?; select ?");
+	check_normal("", "");
+	CU_ASSERT_EQUAL(sql_normalise(&plain, "SELECT a FROM t", 15, small, sizeof(small)), 15);
+	CU_ASSERT_STRING_EQUAL(small, "select ");
+	CU_ASSERT_EQUAL(sql_normalise(&plain, "SELECT a FROM t", 15, NULL, 0), 15);
+}
+
+/* Bytes cut off anywhere do no harm, and are never thought longer than they are. */
+static void test_every_prefix(void)
+{
+	static const char text[] = "/*!50000 SELECT*/ @a:=@@session.`x`, 'it''s', \"q\\\"\", x'1f', 1.5e-3, f(1) -- c\n"
+				   "FROM `a``b`.c WHERE d IN (1,-2,NULL) # e\n; CREATE PROCEDURE p() BEGIN IF a THEN SET b = 1; END IF; END;"
+				   "KILL QUERY 5; SET STATEMENT a=1 FOR EXPLAIN FORMAT=JSON SELECT /* tandem: server='x' */ 1";
+
+	for (size_t len = 0; len < sizeof(text); len++) {
+		char *exact = malloc(len ? len : 1);
+		struct sql_meaning m;
+
+		memcpy(exact, text, len);
+		sql_classify(&plain, exact, len, &m);
+		CU_ASSERT_TRUE(m.digest != 0 && m.name.at + m.name.len <= len && m.hint_server.at + m.hint_server.len <= len);
+		sql_classify_body(&plain, exact, len, &m);
+		CU_ASSERT_TRUE(m.digest != 0);
+		free(exact);
+	}
+}
+
+/* Nothing a client sends may use up the stack or the clock. */
+static void test_deep(void)
+{
+	static const char *const pieces[] = {
+		"(", "((SELECT ", "SET STATEMENT a=1 FOR ", "EXPLAIN SET STATEMENT a=1 FOR ", "EXPLAIN ", "WITH a AS (", "LAST_INSERT_ID(",
+		"/*!", "/*!99999 /*", "BEGIN NOT ATOMIC ", "IF a THEN ", "x: ", "@@a.", "a.", "f(", "-", "CASE ", ";", "CREATE ", "@", "'",
+		"SELECT 1;", "INTO @a,", "PREPARE a FROM 'x';",
+	};
+	enum { BYTES = 1 << 18 };
+	char *text = malloc(BYTES);
+
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+		size_t n = strlen(pieces[i]), len;
+		struct sql_meaning m;
+
+		for (len = 0; len + n <= BYTES; len += n)
+			memcpy(text + len, pieces[i], n);
+		sql_classify(&plain, text, len, &m);
+		CU_ASSERT_TRUE(m.digest != 0);
+		sql_classify_body(&plain, text, len, &m);
+		CU_ASSERT_TRUE(m.digest != 0);
+	}
+	free(text);
+}
+
+/* The names and the tables */
+
+static void test_names(void)
+{
+	CU_ASSERT_STRING_EQUAL(sql_verb_name(SQL_EXECUTE_IMMEDIATE), "execute_immediate");
+	CU_ASSERT_STRING_EQUAL(sql_verb_name(SQL_OTHER), "other");
+	CU_ASSERT_STRING_EQUAL(sql_target_name(SQL_TO_ROLE), "role");
+	CU_ASSERT_STRING_EQUAL(sql_fact_name(0), "opens_trx");
+	CU_ASSERT_STRING_EQUAL(sql_fact_name(50), "temp_named");
+	CU_ASSERT_STRING_EQUAL(sql_fact_name(__builtin_ctzll(SQL_F_IDENTITY_READ)), "identity_read");
+	CU_ASSERT_STRING_EQUAL(sql_fact_name(__builtin_ctzll(SQL_F_LOCKING_READ)), "locking_read");
+	CU_ASSERT_PTR_NULL(sql_fact_name(51));
+	CU_ASSERT_PTR_NULL(sql_fact_name(63));
+}
+
+static void test_charsets(void)
+{
+	CU_ASSERT_EQUAL(sql_charset_of("gbk", 3), SQL_CHARSET_GBK);
+	CU_ASSERT_EQUAL(sql_charset_of("GBK_chinese_ci", 14), SQL_CHARSET_GBK);
+	CU_ASSERT_EQUAL(sql_charset_of("gb18030", 7), SQL_CHARSET_GB18030);
+	CU_ASSERT_EQUAL(sql_charset_of("big5_bin", 8), SQL_CHARSET_BIG5);
+	CU_ASSERT_EQUAL(sql_charset_of("cp932", 5), SQL_CHARSET_SJIS);
+	CU_ASSERT_EQUAL(sql_charset_of("sjis", 4), SQL_CHARSET_SJIS);
+	CU_ASSERT_EQUAL(sql_charset_of("utf8mb4", 7), SQL_CHARSET_SAFE);
+	CU_ASSERT_EQUAL(sql_charset_of("gbkx", 4), SQL_CHARSET_SAFE);
+	CU_ASSERT_EQUAL(sql_charset_of("", 0), SQL_CHARSET_SAFE);
+}
+
+/* The table made by make_words.py and the hash of the lexer agree. */
+static void test_words(void)
+{
+	static const struct {
+		const char *text;
+		enum word_id id;
+	} cases[] = {
+		{"SELECT", W_SELECT},
+		{"sql_calc_found_rows", W_SQL_CALC_FOUND_ROWS},
+		{"No_Write_To_Binlog", W_NO_WRITE_TO_BINLOG},
+		{"as", W_AS},
+		{"last_insert_id", W_LAST_INSERT_ID},
+		{"selec", W_NONE},
+		{"sql_calc_found_row", W_NONE},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct lexer lexer;
+		struct token token;
+
+		lexer_init(&lexer, &plain, cases[i].text, strlen(cases[i].text));
+		lexer_next(&lexer, &token);
+		CU_ASSERT_EQUAL(token.word->id, cases[i].id);
+	}
+}
+
+void suite_sql(void)
+{
+	CU_pSuite suite = CU_add_suite("sql", NULL, NULL);
+
+	CU_add_test(suite, "the table of statements", test_statements);
+	CU_add_test(suite, "digest: the same", test_digest_same);
+	CU_add_test(suite, "digest: different", test_digest_differs);
+	CU_add_test(suite, "digest: stable", test_digest_stable);
+	CU_add_test(suite, "normal form", test_normalise);
+	CU_add_test(suite, "every prefix", test_every_prefix);
+	CU_add_test(suite, "deep nesting", test_deep);
+	CU_add_test(suite, "names", test_names);
+	CU_add_test(suite, "character sets", test_charsets);
+	CU_add_test(suite, "words", test_words);
+}
