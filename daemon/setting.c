@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static bool refuse(struct setting_fault *fault, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -170,6 +171,14 @@ static bool parse_text(const struct setting *setting, const char *text, void *pl
 {
 	(void)setting;
 	return *text ? store_text(text, place, fault) : refuse(fault, "is empty");
+}
+
+static bool parse_file(const struct setting *setting, const char *text, void *place,
+		       struct setting_fault *fault)
+{
+	if (*text && access(text, R_OK) != 0)
+		return refuse(fault, "cannot be read: %s", strerror(errno));
+	return parse_text(setting, text, place, fault);
 }
 
 /* --- addresses --- */
@@ -357,6 +366,7 @@ const struct setting_type setting_duration = { "DURATION", parse_duration, same_
 					       false };
 const struct setting_type setting_choice = { NULL, parse_choice, same_number, false, false };
 const struct setting_type setting_text = { "TEXT", parse_text, same_text, false, false };
+const struct setting_type setting_file = { "FILE", parse_file, same_text, false, false };
 const struct setting_type setting_secret = { "PASSWORD", parse_secret, same_text, false, true };
 const struct setting_type setting_address = { "HOST[:PORT] | unix:/PATH", parse_address, same_text,
 					      false, false };

@@ -32,6 +32,7 @@ extern const struct setting_type setting_count;	   /* unsigned, between min and 
 extern const struct setting_type setting_duration; /* uint32_t milliseconds, between min and max */
 extern const struct setting_type setting_choice;   /* an enum: the index into `choices` */
 extern const struct setting_type setting_text;	   /* char *, not empty */
+extern const struct setting_type setting_file;	   /* char *, a file that can be read now */
 extern const struct setting_type setting_secret;   /* char *, may be empty */
 extern const struct setting_type
 	setting_address; /* char *, host:port or unix:/path; port 3306 when left out */

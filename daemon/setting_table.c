@@ -63,9 +63,9 @@ const struct setting setting_rows[] = {
 	  "Clients at a time; 0 is what the limit on open files allows." },
 	{ "proxy", "tls", CHOICE(PROXY(tls), "preferred", client_tls), SETTING_RESTART,
 	  "TLS to clients: not offered, offered, or a must." },
-	{ "proxy", "tls_certificate", OTHER(text, PROXY(tls_certificate), NULL), SETTING_RESTART,
+	{ "proxy", "tls_certificate", OTHER(file, PROXY(tls_certificate), NULL), SETTING_RESTART,
 	  "PEM file with the certificate and its chain. Default: self-made in state_dir." },
-	{ "proxy", "tls_key", OTHER(text, PROXY(tls_key), NULL), SETTING_RESTART,
+	{ "proxy", "tls_key", OTHER(file, PROXY(tls_key), NULL), SETTING_RESTART,
 	  "PEM file with the key. Default: it is in the file of tls_certificate." },
 	{ "proxy", "server_version", OTHER(text, PROXY(server_version), NULL), 0,
 	  "Version told to clients. Default: the primary's own." },
@@ -112,7 +112,7 @@ const struct setting setting_rows[] = {
 	{ "server", "tls", CHOICE(SERVER(tls), "preferred", server_tls), 0,
 	  "TLS to the server: never, when it offers it, always, always from a known CA, or that "
 	  "and with its name." },
-	{ "server", "tls_ca", OTHER(text, SERVER(tls_ca), NULL), 0,
+	{ "server", "tls_ca", OTHER(file, SERVER(tls_ca), NULL), 0,
 	  "PEM file with the CA certificates to trust. Default: the system's." },
 
 	{ "user", "password", OTHER(secret, USER(password), NULL), SETTING_REQUIRED,

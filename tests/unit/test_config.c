@@ -117,14 +117,15 @@ static void test_everything_given(void)
 		     "read_your_writes = global\ncausal_wait = 1s\nprimary_wait = 2s\n"
 		     "connect_timeout = 4s\npool_wait = 5s\nlogin_timeout = 6s\nwait_timeout = 7h\n"
 		     "max_lag = 0\nbackend_idle_timeout = 8min\nmax_clients = 9\ntls = required\n"
-		     "tls_certificate = /c.pem\ntls_key = /k.pem\nserver_version = 11.8.6-MariaDB\n"
+		     "tls_certificate = /dev/null\ntls_key = /dev/zero\nserver_version = "
+		     "11.8.6-MariaDB\n"
 		     "[monitor]\nuser = mon\npassword = secret\ninterval = 100 ms\n"
 		     "connect_timeout = 1s\nread_timeout = 3s\nfailover_patience = 10s\n"
 		     "[replication]\nuser = repl\npassword = pw\n"
 		     "[server db1]\naddress = 10.0.0.1\n"
 		     "[server db2]\naddress = [fe80::2]:3310\nweight = 5\npromote = never\n"
 		     "replication_address = 10.1.0.2\nmax_connections = 77\ntls = verify_full\n"
-		     "tls_ca = /ca.pem\n"
+		     "tls_ca = /dev/null\n"
 		     "[user app]\npassword = apw\n[user other]\npassword =\n");
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
@@ -141,7 +142,7 @@ static void test_everything_given(void)
 	CU_ASSERT_EQUAL(s->proxy.max_lag_ms, 0);
 	CU_ASSERT_EQUAL(s->proxy.max_clients, 9);
 	CU_ASSERT_EQUAL(s->proxy.tls, TLS_REQUIRED);
-	CU_ASSERT_STRING_EQUAL(s->proxy.tls_key, "/k.pem");
+	CU_ASSERT_STRING_EQUAL(s->proxy.tls_key, "/dev/zero");
 	CU_ASSERT_STRING_EQUAL(s->proxy.server_version, "11.8.6-MariaDB");
 	CU_ASSERT_STRING_EQUAL(s->monitor.password, "secret");
 	CU_ASSERT_EQUAL(s->monitor.interval_ms, 100);
@@ -198,8 +199,9 @@ static void test_warnings(void)
 			  "available\n"
 			  "max_loss = 0\n",
 		  "" },
-		{ MINIMUM "tls_ca = /x\n", "3: warning: [server db1]: tls_ca is not used unless "
-					   "tls is verify_ca or verify_full\n" },
+		{ MINIMUM "tls_ca = /dev/null\n",
+		  "3: warning: [server db1]: tls_ca is not used unless "
+		  "tls is verify_ca or verify_full\n" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -285,8 +287,11 @@ static void test_faults(void)
 		  "5: [server] promote = maybe: must be one of neutral, prefer, never\n" },
 		{ MINIMUM "[proxy]\ntls = verify_ca\n",
 		  "6: [proxy] tls = verify_ca: must be one of off, preferred, required\n" },
-		{ MINIMUM "[proxy]\ntls_key = /k\n",
+		{ MINIMUM "[proxy]\ntls_key = /dev/null\n",
 		  "6: [proxy] tls_key: tls_certificate is missing\n" },
+		{ MINIMUM "tls_ca = /nowhere.pem\n", "5: [server] tls_ca = /nowhere.pem: cannot be "
+						     "read: No such file or directory\n" },
+		{ MINIMUM "tls_ca =\n", "5: [server] tls_ca = : is empty\n" },
 		{ MINIMUM "[tandem]\nstate_dir =\n", "6: [tandem] state_dir = : is empty\n" },
 		{ MINIMUM "[user u]\npassword = \"abc\n",
 		  "6: [user] password: a quote is not closed (a ';' behind a blank begins a "
@@ -527,7 +532,7 @@ static void test_needs_restart(void)
 		{ "[tandem]\nthreads = 7\n", "[tandem] threads" },
 		{ "[tandem]\nstate_dir = /x\n", "[tandem] state_dir" },
 		{ "[proxy]\ntls = required\n", "[proxy] tls" },
-		{ "[proxy]\ntls_certificate = /x\n", "[proxy] tls_certificate" },
+		{ "[proxy]\ntls_certificate = /dev/null\n", "[proxy] tls_certificate" },
 	};
 	struct settings *now = load(MINIMUM);
 
