@@ -389,6 +389,7 @@ void client_detach(struct client *client, struct backend *backend)
 	backend->client = NULL;
 	backend->pool->sessions--;
 	forget(&client->trx, backend);
+	client->last_gone |= client->last == backend;
 	forget(&client->last, backend);
 	forget(&client->probe, backend);
 	forget(&client->uvars_at, backend);

@@ -83,6 +83,7 @@ struct client {
 	bool has_last_id;	/* LAST_INSERT_ID() is not 0 or not known to be */
 	bool collation_unknown; /* SET NAMES may have set a collation that no tracker reports */
 	bool token_unknown;	/* it read on the primary: what it has seen may be newer than its token */
+	bool last_gone;		/* the connection that ran its last statement has been taken away */
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
 	bool read_only_block;	/* autocommit=0 in a READ ONLY session: the block runs on a replica */
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
@@ -97,6 +98,8 @@ struct client {
 	struct backend *last_id_at;
 	struct backend *cursor_at; /* where its cursors and long data are */
 	char *uvars;		   /* frozen: "SET @`a`=1,@`b`='x'" */
+	int64_t row_count;	   /* ROW_COUNT() and FOUND_ROWS() of its last statement */
+	uint64_t found_rows;
 	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct pins *pins;	   /* NULL: none ever */
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */

@@ -36,6 +36,8 @@ static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
+	if (t->meaning->facts & SQL_F_READS_LAST && t->client->last_gone && !t->client->last)
+		diagnose_rewrite(t);
 	if (t->meaning->verb == SQL_KILL && t->meaning->kill_id >= 0x80000000u && t->meaning->kill_id <= UINT32_MAX &&
 	    !t->meaning->kill_query_id) {
 		kill_session(t, (uint32_t)t->meaning->kill_id, t->meaning->kill_query);

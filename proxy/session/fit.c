@@ -31,12 +31,10 @@ static bool needs_reset(const struct turn *t)
 	return b->guard_lost || (is_strange(t) && (b->tainted || b->has_uvars));
 }
 
-/* There is no statement that leaves a schema or goes back to the default role. */
+/* There is no statement that leaves a schema. */
 static bool needs_login(const struct turn *t)
 {
-	const struct state *want = t->client->value, *have = t->backend->value;
-
-	return (have->schema && !want->schema) || (have->role && !want->role);
+	return t->backend->value->schema && !t->aim->schema;
 }
 
 static bool fit_reset(struct turn *t)
@@ -50,7 +48,7 @@ static bool fit_reset(struct turn *t)
 
 static bool fit_schema(struct turn *t)
 {
-	const char *want = t->client->value->schema, *have = t->backend->value->schema;
+	const char *want = t->aim->schema, *have = t->backend->value->schema;
 
 	if (!want || (have && !strcmp(want, have)))
 		return true;
@@ -87,8 +85,8 @@ static bool fit_variables(struct turn *t)
 	uint64_t last_id;
 	char number[64];
 
-	if (b->value != c->value)
-		n = state_put_set(&w, c->value, b->value, c->worker->snapshot, b->pool->index, b->is_replica);
+	if (b->value != t->aim)
+		n = state_put_set(&w, t->aim, b->value, c->worker->snapshot, b->pool->index, b->is_replica);
 	if (wants_last_id(t, &last_id)) {
 		int len = snprintf(number, sizeof(number), "%slast_insert_id=%llu", n ? "," : "SET ", (unsigned long long)last_id);
 
@@ -105,7 +103,7 @@ static bool fit_variables(struct turn *t)
 
 static bool fit_role(struct turn *t)
 {
-	const char *want = t->client->value->role, *have = t->backend->value->role;
+	const char *want = t->aim->role, *have = t->backend->value->role;
 
 	if (!want || (have && !strcmp(want, have)))
 		return true;
@@ -126,12 +124,15 @@ static bool fit_uvars(struct turn *t)
 
 /* ---- Prepared statements ---- */
 
-static uint32_t prepare_budget(const struct backend *b)
+uint32_t fit_prepare_budget(const struct backend *backend)
 {
-	unsigned limit = b->pool->index >= 0 ? b->worker->snapshot->servers[b->pool->index].connection_limit : 0;
-	uint32_t budget = 13000 / (limit ? limit : 150);
+	const struct server_pool *pool = backend->pool;
+	unsigned limit = pool->index >= 0 ? pool->worker->snapshot->servers[pool->index].connection_limit : 0;
+	uint32_t budget = 13000 / (limit ? limit : 150); /* 0.8 of the default max_prepared_stmt_count, which is the whole server's */
 
-	return budget < 16 ? 16 : budget;
+	if (pool->prepare_budget)
+		return pool->prepare_budget;
+	return budget < 16 ? 16 : budget > 500 ? 500 : budget;
 }
 
 void fit_close_prepared(struct backend *b, uint32_t id)
@@ -146,17 +147,41 @@ void fit_close_prepared(struct backend *b, uint32_t id)
 	io_send(&b->io, w.data, w.len);
 }
 
+static void keep_only(struct backend *b, uint32_t budget)
+{
+	while (b->statements.count > budget) {
+		uint32_t slot = prepared_oldest(&b->statements);
+
+		if (slot == PREPARED_NONE)
+			return;
+		fit_close_prepared(b, b->statements.slots[slot].id);
+		prepared_drop(&b->statements, slot);
+	}
+}
+
+void fit_too_many_prepared(struct backend *backend)
+{
+	struct server_pool *pool = backend->pool;
+	uint32_t budget = fit_prepare_budget(backend);
+	struct backend *b;
+
+	if (backend->statements.count < budget)
+		budget = backend->statements.count;
+	pool->prepare_budget = budget > 2 ? budget / 2 : 1;
+	keep_only(backend, pool->prepare_budget);
+	TAILQ_FOREACH(b, &pool->free, link)
+		keep_only(b, pool->prepare_budget);
+	TAILQ_FOREACH(b, &pool->resting, link)
+		keep_only(b, pool->prepare_budget);
+}
+
 static bool fit_prepare(struct turn *t)
 {
 	struct backend *b = t->backend;
 	struct statement *s = t->statement;
 	uint32_t evicted;
 
-	statement_key(s->text, s->len, t->client->value, t->client->worker->snapshot, s->key);
-	t->slot = prepared_find(&b->statements, s);
-	if (t->slot != PREPARED_NONE)
-		return true;
-	t->slot = prepared_add(&b->statements, s->key, prepare_budget(b), &evicted);
+	t->slot = prepared_add(&b->statements, s->key, fit_prepare_budget(b), &evicted);
 	if (t->slot == PREPARED_NONE)
 		return false;
 	if (evicted)
@@ -194,38 +219,61 @@ static enum fit log_in_again(struct turn *t)
 	return backend_login_again(t->backend) ? FIT_WAITING : FIT_FAILED;
 }
 
-static bool send_changes(struct turn *t)
+static bool send_changes(struct turn *t, struct state *aim)
 {
 	struct backend *b = t->backend;
 
-	if (needs_reset(t) && !fit_reset(t))
-		return false;
+	t->aim = aim;
 	if (!fit_schema(t) || !fit_multi(t) || !fit_variables(t) || !fit_role(t) || !fit_uvars(t))
 		return false;
-	if (t->pending || state_equal(b->value, t->client->value))
-		backend_set_value(b, t->client->value);
+	backend_set_value(b, aim);
 	b->session = t->client->id;
 	return true;
 }
 
+static bool must_prepare(struct turn *t)
+{
+	if (!t->statement || t->statement->opened)
+		return false;
+	t->slot = prepared_find(&t->backend->statements, t->statement);
+	return t->slot == PREPARED_NONE;
+}
+
+/* Takes it to `aim`. FIT_READY: sent, or nothing to send. */
+static enum fit go_to(struct turn *t, struct state *aim)
+{
+	t->aim = aim;
+	if (needs_login(t))
+		return t->backend->queue_count ? FIT_FAILED : log_in_again(t);
+	return send_changes(t, aim) ? FIT_READY : FIT_FAILED;
+}
+
+/* A statement means what it meant when its client prepared it: in that moment's schema and sql_mode. */
+static enum fit prepare(struct turn *t)
+{
+	enum fit there = t->backend->value == t->statement->value ? FIT_READY : go_to(t, t->statement->value);
+
+	if (there != FIT_READY)
+		return there;
+	return fit_prepare(t) ? FIT_READY : FIT_FAILED;
+}
+
 enum fit fit_backend(struct turn *turn)
 {
+	enum fit step = FIT_READY;
+
 	turn->careful = !turn->is_read;
-	if (!is_fit(turn)) {
-		if (needs_login(turn))
-			return turn->backend->queue_count ? FIT_FAILED : log_in_again(turn);
-		if (!send_changes(turn))
-			return FIT_FAILED;
-	}
+	if (needs_reset(turn) && !fit_reset(turn))
+		return FIT_FAILED;
+	if (must_prepare(turn))
+		step = prepare(turn);
+	if (step == FIT_READY && !is_fit(turn))
+		step = go_to(turn, turn->client->value);
+	if (step != FIT_READY)
+		return step;
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;
-	if (turn->statement && !turn->statement->opened && turn->command != COM_STMT_CLOSE) {
-		if (!fit_prepare(turn))
-			return FIT_FAILED;
-		if (must_know_id(turn))
-			return FIT_WAITING;
-	}
-	return FIT_READY;
+	return turn->pending && must_know_id(turn) ? FIT_WAITING : FIT_READY;
 }
 
 /* ---- Captured rows ---- */

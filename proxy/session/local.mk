@@ -10,6 +10,7 @@ libsession_a_SOURCES = \
 	proxy/session/command.c \
 	proxy/session/credentials.c \
 	proxy/session/credentials.h \
+	proxy/session/diagnose.c \
 	proxy/session/execute.c \
 	proxy/session/execute.h \
 	proxy/session/fit.c \

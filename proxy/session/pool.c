@@ -173,9 +173,15 @@ static bool is_stale(const struct backend *b)
 	return b->retire || b->broken || b->pool->index < 0 || b->epoch < b->worker->snapshot->servers[b->pool->index].epoch;
 }
 
+/* Nothing takes a connection back to its login's role, not even COM_CHANGE_USER. */
+static bool role_suits(const struct backend *b, const struct client *c)
+{
+	return !b->value || !b->value->role || (c->value && c->value->role);
+}
+
 static bool suits(const struct backend *b, const struct turn *t)
 {
-	return b->kind == backend_kind(t->client->capabilities) && credentials_same(b->credentials, t->client->credentials);
+	return role_suits(b, t->client) && b->kind == backend_kind(t->client->capabilities) && credentials_same(b->credentials, t->client->credentials);
 }
 
 static struct backend *find_free(struct server_pool *pool, const struct turn *t)
@@ -415,7 +421,7 @@ void pool_give(struct backend *backend)
 
 	if (b->state == BACKEND_DEAD)
 		return;
-	if (is_stale(b) || b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN) {
+	if (is_stale(b) || b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN || (b->value && b->value->role)) {
 		backend_close(b, "no longer wanted");
 		return;
 	}

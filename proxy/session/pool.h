@@ -22,6 +22,7 @@ struct server_pool {
 	struct backend_list busy;
 	struct turn_list waiting; /* this worker's turns that hold tickets */
 	unsigned in_use;	  /* busy ones: for choosing between replicas */
+	uint32_t prepare_budget;  /* statements kept per connection; 0: by the server's usual limit */
 	unsigned sessions;	  /* connections that have a session */
 };
 

@@ -170,7 +170,7 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 		return;
 	}
 	tracking_adopt(c, b, &ok);
-	turn_saw_ok(t, &ok, item->ends_rows);
+	turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
 	pass_ok(c, &ok, item->ends_rows, item->seq);
 	t->passed = true;
 }
@@ -206,7 +206,7 @@ static void forward_item(struct backend *b, struct walk_item *item)
 	}
 	switch (item->event) {
 	case WALK_BYTES:
-		if (t->meaning->facts & (SQL_F_GET_LOCK | SQL_F_RELEASE_LOCK))
+		if (t->reply == REPLY_RESULT && t->meaning->facts & (SQL_F_GET_LOCK | SQL_F_RELEASE_LOCK))
 			capture_bytes(b, item);
 		output_begin(&b->worker->out, &t->client->io);
 		output_bytes(&b->worker->out, item->data, item->len);

@@ -18,7 +18,29 @@ static bool grow(struct statement_table *t)
 	return true;
 }
 
-struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning)
+/* Each part's length is part of what is hashed, so that parts cannot run into each other. */
+static XXH128_hash_t mix(XXH128_hash_t h, const char *text)
+{
+	XXH128_hash_t part = XXH3_128bits_withSeed(text, strlen(text) + 1, h.low64);
+
+	part.high64 ^= h.high64 * 31;
+	return part;
+}
+
+static void make_key(const char *text, size_t len, const struct state *state, const struct snapshot *snapshot, uint64_t key[2])
+{
+	XXH128_hash_t h = XXH3_128bits(text, len);
+
+	h = mix(h, state->schema ? state->schema : "");
+	h = mix(h, state_get(state, snapshot, "sql_mode"));
+	h = mix(h, state_get(state, snapshot, "character_set_client"));
+	h = mix(h, state_get(state, snapshot, "collation_connection"));
+	key[0] = h.low64;
+	key[1] = h.high64;
+}
+
+struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning,
+				struct state *value, const struct snapshot *snapshot)
 {
 	struct statement *s;
 
@@ -36,6 +58,8 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 	s->text[len] = '\0';
 	s->len = (uint32_t)len;
 	s->meaning = *meaning;
+	s->value = state_ref(value);
+	make_key(text, len, value, snapshot, s->key);
 	s->id = ++table->next_id;
 	table->last_id = s->id;
 	table->slots[table->count++] = s;
@@ -68,6 +92,7 @@ struct statement *statement_find(const struct statement_table *table, uint32_t i
 
 static void statement_free(struct statement *s)
 {
+	state_unref(s->value);
 	free(s->types);
 	free(s->text);
 	free(s);
@@ -88,27 +113,6 @@ void statement_table_fini(struct statement_table *table)
 		statement_free(table->slots[i]);
 	free(table->slots);
 	memset(table, 0, sizeof(*table));
-}
-
-/* Each part's length is part of what is hashed, so that parts cannot run into each other. */
-static XXH128_hash_t mix(XXH128_hash_t h, const char *text)
-{
-	XXH128_hash_t part = XXH3_128bits_withSeed(text, strlen(text) + 1, h.low64);
-
-	part.high64 ^= h.high64 * 31;
-	return part;
-}
-
-void statement_key(const char *text, size_t len, const struct state *state, const struct snapshot *snapshot, uint64_t key[2])
-{
-	XXH128_hash_t h = XXH3_128bits(text, len);
-
-	h = mix(h, state->schema ? state->schema : "");
-	h = mix(h, state_get(state, snapshot, "sql_mode"));
-	h = mix(h, state_get(state, snapshot, "character_set_client"));
-	h = mix(h, state_get(state, snapshot, "collation_connection"));
-	key[0] = h.low64;
-	key[1] = h.high64;
 }
 
 /* ---- A backend's ---- */
@@ -132,7 +136,7 @@ uint32_t prepared_find(struct statement_cache *cache, const struct statement *st
 	return free_one;
 }
 
-static uint32_t least_used(const struct statement_cache *cache)
+uint32_t prepared_oldest(const struct statement_cache *cache)
 {
 	uint32_t best = PREPARED_NONE;
 
@@ -168,7 +172,7 @@ uint32_t prepared_add(struct statement_cache *cache, const uint64_t key[2], uint
 
 	*evicted = 0;
 	if (cache->count >= budget) {
-		slot = least_used(cache);
+		slot = prepared_oldest(cache);
 		if (slot != PREPARED_NONE) {
 			*evicted = cache->slots[slot].id;
 			prepared_drop(cache, slot);

@@ -22,6 +22,7 @@ struct statement {
 	char *text;
 	uint32_t len;
 	uint64_t key[2];
+	struct state *value; /* of the session when it was prepared: schema and sql_mode of that moment go with the statement */
 	struct sql_meaning meaning;
 	uint8_t *types; /* 2 bytes a parameter, as last bound; NULL: never */
 	uint64_t types_hash;
@@ -38,12 +39,11 @@ struct statement_table {
 	uint32_t next_id;
 	uint32_t last_id; /* the last prepared: -1 in an EXECUTE means it */
 };
-struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning);
+struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning,
+				struct state *value, const struct snapshot *snapshot);
 struct statement *statement_find(const struct statement_table *table, uint32_t id);
 void statement_remove(struct statement_table *table, struct statement *statement);
 void statement_table_fini(struct statement_table *table);
-/* The key of a text in a state. */
-void statement_key(const char *text, size_t len, const struct state *state, const struct snapshot *snapshot, uint64_t key[2]);
 
 /* What a backend has prepared. */
 struct prepared {
@@ -66,6 +66,8 @@ uint32_t prepared_find(struct statement_cache *cache, const struct statement *st
 /* A slot for a new one. When `budget` are held, the least recently used one without a holder is given, with its server id in *evicted
  * (0: none) for a COM_STMT_CLOSE. */
 uint32_t prepared_add(struct statement_cache *cache, const uint64_t key[2], uint32_t budget, uint32_t *evicted);
+/* The least recently used one that can go; PREPARED_NONE when there is none. */
+uint32_t prepared_oldest(const struct statement_cache *cache);
 void prepared_drop(struct statement_cache *cache, uint32_t slot);
 /* The connection was reset: nothing is prepared on it any more. */
 void prepared_clear(struct statement_cache *cache);

@@ -499,6 +499,8 @@ void turn_swallowed_error(struct turn *turn, struct backend *backend, const stru
 	if (turn->backend != backend)
 		return;
 	turn_keep_error(turn, err);
+	if (err->code == ER_MAX_PREPARED_STMT_COUNT_REACHED)
+		fit_too_many_prepared(backend);
 	if (expect->what == EXPECT_FIT)
 		backend->broken = true;
 	last = backend_last_expect(backend);
@@ -514,6 +516,7 @@ static void fit_refused(struct turn *t)
 	struct backend *b = t->backend;
 	struct client *c = t->client;
 	bool elsewhere = b->is_replica && t->is_read && !client_needs_backend(c, b);
+	bool again = t->fit_code == ER_MAX_PREPARED_STMT_COUNT_REACHED && t->tries < MAX_TRIES; /* room was made for it */
 	char message[512];
 
 	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
@@ -527,8 +530,8 @@ static void fit_refused(struct turn *t)
 			return;
 		}
 	}
-	if (elsewhere) {
-		t->on_primary = true;
+	if (elsewhere || again) {
+		t->on_primary |= !again;
 		turn_reroute(t);
 	} else {
 		turn_fail(t, t->fit_code, t->fit_state, "%s", message);
@@ -601,13 +604,12 @@ static bool is_read_only_refusal(const struct wire_err *err)
 		memmem(err->message.data, err->message.len, needle, sizeof(needle) - 1));
 }
 
-static bool replica_refused(struct turn *t, struct backend *b, const struct wire_err *err)
+static bool replica_refused(const struct turn *t, const struct wire_err *err)
 {
 	if (err->code == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION) {
 		route_learn_write(t->meaning->digest);
 		return true;
 	}
-	(void)b;
 	return may_be_lag(err->code) || is_read_only_refusal(err);
 }
 
@@ -618,7 +620,10 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 
 	if (turn->passed || bound || turn->retry || c->upload.active)
 		return turn->retry;
-	if (backend->is_replica && replica_refused(turn, backend, err)) {
+	if (err->code == ER_MAX_PREPARED_STMT_COUNT_REACHED && turn->tries < MAX_TRIES) {
+		fit_too_many_prepared(backend);
+		turn->retry = true;
+	} else if (backend->is_replica && replica_refused(turn, err)) {
 		turn->on_primary = true;
 		turn->retry = true;
 	} else if (did_not_run(err->code)) {
@@ -635,7 +640,8 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared)
 {
 	struct client *c = turn->client;
-	struct statement *s = statement_add(&c->statements, turn->text, turn->text_len, turn->meaning);
+	struct statement *s = statement_add(&c->statements, turn->text, turn->text_len, turn->meaning, c->value,
+					    c->worker->snapshot);
 	uint32_t slot, evicted;
 
 	if (!s) {
@@ -644,17 +650,21 @@ struct statement *turn_prepared(struct turn *turn, struct backend *backend, cons
 	}
 	s->params = prepared->params;
 	s->columns = prepared->columns;
-	statement_key(s->text, s->len, c->value, c->worker->snapshot, s->key);
-	slot = prepared_add(&backend->statements, s->key, 100000, &evicted);
+	slot = prepared_add(&backend->statements, s->key, fit_prepare_budget(backend), &evicted);
 	if (slot != PREPARED_NONE)
 		backend->statements.slots[slot].id = prepared->id;
+	if (evicted)
+		fit_close_prepared(backend, evicted);
 	turn->passed = true;
 	return s;
 }
 
-void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows)
+void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows, uint64_t rows)
 {
 	struct client *c = turn->client;
+
+	turn->row_count = ends_rows ? -1 : (int64_t)ok->affected_rows;
+	turn->found_rows = ends_rows ? rows : turn->found_rows;
 
 	turn->saw_rows |= ends_rows;
 	turn->warnings = ok->warnings;
@@ -797,6 +807,18 @@ static bool learn_collation(struct turn *t)
 	return capture(t, t->backend, CAPTURE_COLLATION, "SELECT @@collation_connection");
 }
 
+/* What may be asked about it later, and is known by value. */
+static void note_last(struct turn *t)
+{
+	struct client *c = t->client;
+
+	c->last = t->backend;
+	c->last_gone = false;
+	c->row_count = t->failed ? -1 : t->row_count;
+	if (t->saw_rows)
+		c->found_rows = t->found_rows;
+}
+
 void turn_done(struct turn *turn)
 {
 	struct client *c = turn->client;
@@ -811,7 +833,7 @@ void turn_done(struct turn *turn)
 	}
 	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
-			c->last = b;
+			note_last(turn);
 		c->pending_last = turn->warnings || turn->failed || turn->meaning->facts & SQL_F_CALC_FOUND_ROWS;
 	}
 	turn_note_cursor(turn);

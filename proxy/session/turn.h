@@ -58,6 +58,9 @@ struct turn {
 	bool cursor_open;
 	bool demoted;	    /* the primary said that it is read-only: wait for a word from the cluster */
 	uint16_t warnings;
+	int64_t row_count;
+	uint64_t found_rows;
+	struct state *aim; /* what fit.c is aiming at: the session's state, or that of a statement's prepare */
 	bool retry;	    /* run it again elsewhere when the present reply has ended */
 	uint8_t tries;
 	uint32_t avoid;	    /* servers (by index, one bit each) that failed it */
@@ -119,7 +122,7 @@ struct statement *turn_prepared(struct turn *turn, struct backend *backend, cons
 /* An ERR as answer: true when the client is not to see it, because the statement will be asked elsewhere. */
 bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err);
 /* An OK or the end of rows passed by. */
-void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows);
+void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows, uint64_t rows);
 
 /* kill.c: KILL of one of Tandem's own session numbers, by a turn that gets the answer. */
 void kill_session(struct turn *turn, uint32_t id, bool query_only);
@@ -127,6 +130,9 @@ void kill_session(struct turn *turn, uint32_t id, bool query_only);
 void kill_statement(struct backend *victim);
 /* A statement is closed while its cursor or long data is on a connection. */
 void statement_abandon(struct client *client, struct statement *statement);
+
+/* diagnose.c: the statement asks about the last one, whose connection has been taken away: what it asks is written into it by value. */
+bool diagnose_rewrite(struct turn *turn);
 
 /* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */
 bool turn_understand(struct turn *turn);
@@ -160,6 +166,10 @@ enum fit {
 };
 /* Sends what brings turn->backend to its session's state, and prepares the statement there if there is one. */
 enum fit fit_backend(struct turn *turn);
+/* How many statements a connection may keep prepared. */
+uint32_t fit_prepare_budget(const struct backend *backend);
+/* The server has reached max_prepared_stmt_count: keep fewer, and close some now. */
+void fit_too_many_prepared(struct backend *backend);
 /* COM_STMT_CLOSE of a server's number. */
 void fit_close_prepared(struct backend *backend, uint32_t id);
 /* Does stealing this connection lose something that is not known by value yet? */
