@@ -148,6 +148,7 @@ bool observe_greeting(struct line *line, struct observation *out)
 	unsigned collation = 0;
 	const char *version = mysql_get_server_info(line->mysql);
 
+	out->greeting++;
 	snprintf(out->version_text, sizeof(out->version_text), "%s", version ? version : "");
 	out->flavour = flavour_from_version(out->version_text);
 	out->version = flavour_version_number(out->version_text);

@@ -105,9 +105,10 @@ void member_set_down(struct member *member, const char *why)
 
 static bool was_restarted(const struct member *m, const struct observation *now)
 {
-	if (!m->has_seen || now->connection_id == m->seen.connection_id)
+	if (!m->has_seen || now->greeting == m->seen.greeting)
 		return false;
-	return now->connection_id < m->seen.connection_id || now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
+	/* Connection numbers begin anew with the server; where it got further than before, its boot time tells. */
+	return now->connection_id <= m->seen.connection_id || now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
 }
 
 /* The position only grows, but for a restart, a re-clone or RESET MASTER. `before` was on the board before the look began. */

@@ -42,6 +42,7 @@ struct observation {
 	struct link_view links[OBSERVED_LINKS];
 	char own_name[OBSERVED_HOST]; /* Tandem's host name as this server sees it, empty when it resolves none */
 	char own_ip[64];	      /* Tandem's address, empty for a Unix socket */
+	uint64_t greeting;	      /* grows by one with each connection the monitor makes */
 	uint64_t connection_id;	      /* of the monitor's connection */
 	int64_t booted_ms;	      /* clock_ms() at which the server started, to about a second */
 };
