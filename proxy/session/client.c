@@ -47,7 +47,23 @@ void client_set_value(struct client *client, struct state *value)
 	state_ref(value);
 	state_unref(client->value);
 	client->value = value;
-	client->sql = state_sql_context(value, client->worker->snapshot, client->multi_statements);
+	client_digest_value(client);
+}
+
+static const char *either(const struct client *c, const char *mariadb, const char *mysql)
+{
+	const struct snapshot *s = c->worker->snapshot;
+
+	return state_get(c->value, s, snapshot_variable(s, mariadb, strlen(mariadb)) ? mariadb : mysql);
+}
+
+void client_digest_value(struct client *client)
+{
+	const char *read_only = either(client, "tx_read_only", "transaction_read_only");
+
+	client->sql = state_sql_context(client->value, client->worker->snapshot, client->multi_statements);
+	client->is_read_only = !strcmp(read_only, "ON") || !strcmp(read_only, "1");
+	client->is_serializable = !strcmp(either(client, "tx_isolation", "transaction_isolation"), "SERIALIZABLE");
 }
 
 /* ---- Receiving ---- */

@@ -85,7 +85,8 @@ struct client {
 	bool token_unknown;	/* it read on the primary: what it has seen may be newer than its token */
 	bool last_gone;		/* the connection that ran its last statement has been taken away */
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
-	bool read_only_block;	/* autocommit=0 in a READ ONLY session: the block runs on a replica */
+	bool is_serializable;	/* by its isolation level */
+	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
 	struct credentials *credentials;
 	struct state *value;
@@ -127,6 +128,8 @@ void client_free(struct client *client);
 void client_pump(struct client *client);
 void client_set_state(struct client *client, enum client_state state);
 void client_set_value(struct client *client, struct state *value);
+/* What follows from its value and the snapshot is worked out again. */
+void client_digest_value(struct client *client);
 /* Stops and restarts receiving. */
 void client_pause(struct client *client);
 void client_resume(struct client *client);

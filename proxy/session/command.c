@@ -120,7 +120,7 @@ static bool on_set_option(struct turn *t)
 		return false;
 	}
 	c->multi_statements = t->packet[5] == 0;
-	c->sql = state_sql_context(c->value, c->worker->snapshot, c->multi_statements);
+	client_digest_value(c);
 	turn_ok(t);
 	return false;
 }

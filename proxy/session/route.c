@@ -80,23 +80,6 @@ static bool functions_are_harmless(const struct turn *t)
 	return true;
 }
 
-static bool is_serializable(const struct client *c)
-{
-	const struct snapshot *s = c->worker->snapshot;
-	const char *name = snapshot_variable(s, "tx_isolation", 12) ? "tx_isolation" : "transaction_isolation";
-
-	return !strcmp(state_get(c->value, s, name), "SERIALIZABLE");
-}
-
-static bool has_read_only_session(const struct client *c)
-{
-	const struct snapshot *s = c->worker->snapshot;
-	const char *name = snapshot_variable(s, "tx_read_only", 12) ? "tx_read_only" : "transaction_read_only";
-	const char *value = state_get(c->value, s, name);
-
-	return !strcmp(value, "ON") || !strcmp(value, "1");
-}
-
 static bool has_temp_tables(const struct client *c)
 {
 	return c->pins && (c->pins->temp_tables || c->pins->opaque);
@@ -114,7 +97,7 @@ static bool read_may_leave_primary(const struct turn *t)
 		return false;
 	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
 		return false;
-	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !is_serializable(c);
+	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !c->is_serializable;
 }
 
 static bool takes_reads(const struct snapshot *s, size_t i)
@@ -232,7 +215,7 @@ static bool opens_read_only_block(const struct turn *t)
 		return false;
 	if (begins)
 		return true;
-	return plain_begin && has_read_only_session(c);
+	return plain_begin && c->is_read_only;
 }
 
 /* The block goes where a read would go; on_primary and tokens are heeded. */
@@ -302,7 +285,7 @@ struct route_answer route_turn(struct turn *turn)
 	if (turn->meaning->hint != SQL_HINT_NONE)
 		return route_by_hint(turn);
 	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
-		return has_read_only_session(c) && !has_temp_tables(c) ? route_block(turn) : to_primary(turn);
+		return c->is_read_only && !has_temp_tables(c) ? route_block(turn) : to_primary(turn);
 	if (opens_read_only_block(turn))
 		return route_block(turn);
 	switch (turn->meaning->target) {

@@ -319,7 +319,7 @@ static void refresh_contexts(struct worker *w)
 	for (c = TAILQ_FIRST(&w->clients); c; c = next) {
 		next = TAILQ_NEXT(c, link);
 		if (c->value)
-			c->sql = state_sql_context(c->value, w->snapshot, c->multi_statements);
+			client_digest_value(c);
 		if (c->state == CLIENT_LOGIN)
 			login_recheck(c);
 	}
