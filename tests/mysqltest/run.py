@@ -113,7 +113,7 @@ def environment(suite_dir, pair):
     return env
 
 
-def run_case(suite_dir, pair, case, log_dir):
+def run_case(suite_dir, pair, case, log_dir, protocol=None):
     """Run one case against the pair's port; never raises for what a case does."""
     test_file, result_file = case_files(suite_dir, case)
     local_log = os.path.join(pair.vardir, "log")
@@ -123,6 +123,8 @@ def run_case(suite_dir, pair, case, log_dir):
             "--database=test", "--timer-file=" + os.path.join(local_log, "timer"),
             "--suite-dir=" + (os.path.dirname(os.path.dirname(test_file)) + "/"),
             "--test-file=" + test_file, "--tail-lines=20", "--wait-for-pos-timeout=30"]
+    if protocol:
+        args.append("--%s-protocol" % protocol)
     if os.path.exists(result_file):
         args.append("--result-file=" + result_file)
     started = time.monotonic()
@@ -155,10 +157,10 @@ def save_failure(log_dir, case, output, folders):
 class Worker(threading.Thread):
     """Takes cases from the queue and runs them on its own servers."""
 
-    def __init__(self, pair, cases, results, log_dir, verbose):
+    def __init__(self, pair, cases, results, log_dir, args):
         super().__init__(daemon=True)
         self.pair, self.cases, self.results = pair, cases, results
-        self.log_dir, self.verbose = log_dir, verbose
+        self.log_dir, self.verbose, self.protocol = log_dir, args.verbose, args.protocol
         self.error = None
 
     def run(self):
@@ -190,7 +192,7 @@ class Worker(threading.Thread):
         except (RuntimeError, OSError, pymysql.err.MySQLError) as e:
             save_failure(self.log_dir, case, "servers did not start: %s\n" % e, ())
             return Result(case, "fail", 0.0, str(e))
-        return run_case(self.pair.suite_dir, self.pair, case, self.log_dir)
+        return run_case(self.pair.suite_dir, self.pair, case, self.log_dir, self.protocol)
 
 
 def run_all(suite_dir, cases, base, template, binary, args, log_dir):
@@ -204,7 +206,7 @@ def run_all(suite_dir, cases, base, template, binary, args, log_dir):
     for i in range(args.jobs):
         vardir = os.path.join(base, "%s%d" % (kind, i))
         pair = servers.Pair(suite_dir, vardir, template, binary)
-        workers.append(Worker(pair, todo, results, log_dir, args.verbose))
+        workers.append(Worker(pair, todo, results, log_dir, args))
     for w in workers:
         w.start()
     for w in workers:
@@ -238,6 +240,8 @@ def parse_args():
     parser.add_argument("--tandem", default=os.environ.get(
         "TANDEM_BIN", os.path.join(TOP, "build", "tandem")), help="the daemon's binary")
     parser.add_argument("--straight-only", action="store_true")
+    parser.add_argument("--protocol", choices=("ps", "cursor", "sp", "view"),
+                        help="send SELECTs as prepared statements, with a cursor, ...")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--log", default=os.environ.get("MYSQLTEST_LOG"), help="log folder")
     parser.add_argument("--record", help="write case, outcome and seconds of the straight run")
