@@ -443,6 +443,7 @@ def try_packet(front, payload, prepare=None):
             payload = payload[:1] + struct.pack("<I", client.prepare(prepare).id) + payload[5:]
         with contextlib.suppress(OSError):
             client.send_bytes(client.framed(payload) + QUIT)
+            client.socket.shutdown(socket.SHUT_WR)
         return ended(client.socket, 10)
 
 
