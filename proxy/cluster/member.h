@@ -39,6 +39,8 @@ struct member {
 	int wake_fd;	      /* eventfd: stop, suspect, task */
 	_Atomic bool suspect; /* look at once */
 	struct line line;     /* the monitor's */
+	bool accounts_refused; /* the monitor's: already said */
+	bool catalog_refused;
 	struct watcher watcher;
 
 	/* Under cluster.lock. */

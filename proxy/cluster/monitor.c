@@ -228,6 +228,17 @@ static bool read_variables(struct member *m, enum sql_flavour flavour)
 	return true;
 }
 
+/* A refused table is said once, and again after it could be read: logins ask for it as often as they fail. */
+static void note_refusal(struct member *m, bool *refused, bool ok, const char *what)
+{
+	if (ok) {
+		*refused = false;
+	} else if (m->line.error && !line_error_is_loss(&m->line) && !*refused) {
+		*refused = true;
+		log_warning(NULL, "server %s: cannot read %s: %s", m->server->name, what, m->line.error_text);
+	}
+}
+
 static void read_accounts(struct member *m, enum sql_flavour flavour)
 {
 	struct cluster *c = m->cluster;
@@ -235,8 +246,7 @@ static void read_accounts(struct member *m, enum sql_flavour flavour)
 	struct account *accounts = accounts_read(&m->line, flavour, &count);
 	struct account *old;
 
-	if (!accounts && m->line.error && !line_error_is_loss(&m->line))
-		log_warning(NULL, "server %s: cannot read the account tables: %s", m->server->name, m->line.error_text);
+	note_refusal(m, &m->accounts_refused, accounts != NULL, "the account tables");
 	pthread_mutex_lock(&c->lock);
 	old = c->accounts;
 	old_count = c->account_count;
@@ -252,29 +262,39 @@ static void read_accounts(struct member *m, enum sql_flavour flavour)
 		accounts_free(old, old_count);
 }
 
+/* What the server has now, NULL when it is `known` or cannot be read. Without the stamp nothing is believed: a monitor that may not
+ * read mysql.proc sees information_schema.ROUTINES without an error, and empty. The stamp is taken before the routines, so that a
+ * change in between is found at the next check. */
+static struct catalog *fetch_catalog(struct member *m, const struct observation *seen, const char *known, char stamp[CATALOG_STAMP_BYTES])
+{
+	struct catalog *catalog;
+
+	if (!catalog_stamp(&m->line, seen->flavour, stamp)) {
+		note_refusal(m, &m->catalog_refused, false, "the stored routines");
+		return NULL;
+	}
+	if (known && !strcmp(known, stamp))
+		return NULL;
+	catalog = catalog_read(&m->line, seen->flavour, seen->version);
+	note_refusal(m, &m->catalog_refused, catalog != NULL, "the stored routines");
+	return catalog;
+}
+
 static void read_catalog(struct member *m, const struct observation *seen, bool always)
 {
 	struct cluster *c = m->cluster;
-	char stamp[CATALOG_STAMP_BYTES] = "";
-	struct catalog *catalog = NULL;
-	struct catalog *old = NULL;
-	bool same;
+	char known[CATALOG_STAMP_BYTES], stamp[CATALOG_STAMP_BYTES] = "";
+	struct catalog *catalog, *old = NULL;
 
 	pthread_mutex_lock(&c->lock);
-	memcpy(stamp, c->catalog_stamp, sizeof(stamp));
+	memcpy(known, c->catalog_stamp, sizeof(known));
 	pthread_mutex_unlock(&c->lock);
-	/* The stamp is read before the routines: a change in between is seen at the next check. */
-	char now[CATALOG_STAMP_BYTES] = "";
-	same = catalog_stamp(&m->line, seen->flavour, now) && !strcmp(stamp, now);
-	if (always || !same)
-		catalog = catalog_read(&m->line, seen->flavour, seen->version);
-	if (!catalog && m->line.error && !line_error_is_loss(&m->line))
-		log_warning(NULL, "server %s: cannot read the stored routines: %s", m->server->name, m->line.error_text);
+	catalog = fetch_catalog(m, seen, always ? NULL : known, stamp);
 	pthread_mutex_lock(&c->lock);
 	if (catalog) {
 		old = c->catalog;
 		c->catalog = catalog;
-		memcpy(c->catalog_stamp, now, sizeof(now));
+		memcpy(c->catalog_stamp, stamp, sizeof(stamp));
 		c->changed |= !catalog_equal(old, catalog);
 	}
 	if (always)

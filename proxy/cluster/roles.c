@@ -200,12 +200,22 @@ static int choose_among(struct judge *j, const size_t *list, size_t n, int forme
 	return may_stand_alone(j, list[0], former) ? (int)list[0] : -1;
 }
 
+static int explain_nobody(struct judge *j)
+{
+	for (size_t i = 0; i < j->count; i++)
+		if (is_up(&j->views[i]))
+			return none(j, "no server is writable");
+	if (!j->count)
+		return none(j, "no server is configured");
+	return none(j, "no server is up; %s: %s", j->views[0].name, j->views[0].trouble ? j->views[0].trouble : "not reached yet");
+}
+
 static int explain_none(struct judge *j, int former)
 {
 	const struct role_view *v = former >= 0 ? &j->views[former] : NULL;
 
 	if (!v)
-		return none(j, "no server is writable");
+		return explain_nobody(j);
 	if (!is_up(v))
 		return none(j, "%s is down: %s", v->name, v->trouble ? v->trouble : "not reached yet");
 	if (v->seen->read_only)

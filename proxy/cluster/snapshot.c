@@ -17,6 +17,8 @@ void server_unref(struct server *server)
 {
 	if (!server || atomic_fetch_sub_explicit(&server->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	if (server->waiting)
+		server->free_waiting(server->waiting);
 	free(server->name);
 	free(server->address_text);
 	free(server);

@@ -61,6 +61,7 @@ static const struct role_row role_rows[] = {
 	{ "a ring, one writable", "Uw2u Ur1u", "pr", 1, NULL },
 	{ "a ring, both writable", "Uw2u Uw1u", "uu", 0, "writable" },
 	{ "all read-only", "Ur-u Ur1u", "pr", 0, "db1 is read-only" },
+	{ "nobody there at start", "d--u d--u", "uu", 0, "no server is up; db1: " },
 	{ "all down", "Dw-p Dr1r", "pr", 0, "db1 is down" },
 };
 
