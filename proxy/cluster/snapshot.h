@@ -57,7 +57,7 @@ struct server {
 	_Atomic uint64_t errors; /* failed connections as seen by traffic: evidence for the monitor */
 	/* The queue of workers that wait for a connection to this server; proxy/session/pool.c owns it. */
 	void *_Atomic waiting;
-	void (*free_waiting)(void *waiting); /* set by whoever sets `waiting` */
+	void (*_Atomic free_waiting)(void *waiting); /* set by whoever sets `waiting` */
 	/* The watcher: the smallest position wanted. See cluster_want(). */
 	struct watcher *watcher;
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/upload.h"
@@ -327,6 +328,7 @@ void client_free(struct client *c)
 	login_free(c);
 	buf_fini(&c->in);
 	statement_table_fini(&c->statements);
+	named_clear(c);
 	client_pins_clear(c);
 	free(c->pins);
 	free(c->uvars);
@@ -412,6 +414,7 @@ void client_detach(struct client *client, struct backend *backend)
 	forget(&client->last_id_at, backend);
 	forget(&client->cursor_at, backend);
 	forget(&client->pinned, backend);
+	named_forget_backend(client, backend);
 	for (uint32_t i = 0; i < client->statements.count; i++)
 		forget(&client->statements.slots[i]->opened, backend);
 	if (client->turn && client->turn->backend == backend)

@@ -17,6 +17,7 @@
 #include "proxy/session/state.h"
 #include "proxy/session/statement.h"
 
+struct named;
 struct turn;
 struct worker;
 struct login;
@@ -106,6 +107,7 @@ struct client {
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */
 	struct gtid_set *seen;	   /* this session's own token beyond its account's; NULL: none */
 	struct statement_table statements;
+	struct named *named; /* text PREPAREs */
 	struct turn *turn;
 	struct upload upload;
 	struct buf in; /* bytes received and not yet taken */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/session/execute.h"
+#include "proxy/session/named.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
 
@@ -32,12 +33,26 @@ static void judge_text(struct turn *t)
 	t->is_read = t->own.target == SQL_TO_REPLICA && !(t->own.facts & SQL_F_SETS_UVAR);
 }
 
+/* It goes where what it executes would go. */
+static void judge_execute(struct turn *t)
+{
+	t->named = named_read(t->client, t->meaning, t->text);
+	if (!t->named)
+		return;
+	t->meaning = &t->named->meaning;
+	t->text = t->named->text;
+	t->text_len = t->named->len;
+	t->is_read = true;
+}
+
 static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
 	if (t->meaning->facts & SQL_F_READS_LAST && t->client->last_gone && !t->client->last)
 		diagnose_rewrite(t);
+	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
+		judge_execute(t);
 	if (t->meaning->verb == SQL_KILL && t->meaning->kill_id >= 0x80000000u && t->meaning->kill_id <= UINT32_MAX &&
 	    !t->meaning->kill_query_id) {
 		kill_session(t, (uint32_t)t->meaning->kill_id, t->meaning->kill_query);

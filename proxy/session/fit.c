@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
@@ -120,6 +121,19 @@ static bool fit_uvars(struct turn *t)
 	c->uvars_at = b;
 	b->has_uvars = true;
 	return change(t, COM_QUERY, c->uvars, strlen(c->uvars));
+}
+
+/* A text PREPARE lives on the pinned connection; elsewhere it is repeated. */
+static bool fit_named(struct turn *t)
+{
+	struct named *n = t->named;
+	struct backend *b = t->backend;
+
+	if (!n || b == t->client->pinned || b == n->also_at)
+		return true;
+	n->also_at = b;
+	b->tainted = true;
+	return change(t, COM_QUERY, n->prepare, strlen(n->prepare));
 }
 
 /* ---- Prepared statements ---- */
@@ -271,6 +285,8 @@ enum fit fit_backend(struct turn *turn)
 		step = go_to(turn, turn->client->value);
 	if (step != FIT_READY)
 		return step;
+	if (!fit_named(turn))
+		return FIT_FAILED;
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;
 	return turn->pending && must_know_id(turn) ? FIT_WAITING : FIT_READY;

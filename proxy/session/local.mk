@@ -18,6 +18,8 @@ libsession_a_SOURCES = \
 	proxy/session/listener.c \
 	proxy/session/listener.h \
 	proxy/session/login.c \
+	proxy/session/named.c \
+	proxy/session/named.h \
 	proxy/session/output.c \
 	proxy/session/output.h \
 	proxy/session/pins.c \

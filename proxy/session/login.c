@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "proxy/session/client.h"
+#include "proxy/session/named.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
 
@@ -537,6 +538,7 @@ void client_forget_session(struct client *c)
 {
 	client_release_all(c);
 	statement_table_fini(&c->statements);
+	named_clear(c);
 	client_pins_clear(c);
 	free(c->uvars);
 	c->uvars = NULL;

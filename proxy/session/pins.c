@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "proxy/session/client.h"
+#include "proxy/session/named.h"
 #include "proxy/session/worker.h"
 
 static struct pins *pins_of(struct client *c)
@@ -136,19 +137,19 @@ static void note_flags(struct pins *p, uint64_t facts)
 	p->opaque |= (facts & SQL_F_OPAQUE) != 0;
 }
 
-static void note_verb(struct client *c, const struct sql_meaning *m)
+static void note_verb(struct client *c, const struct sql_meaning *m, const char *text)
 {
 	struct pins *p = c->pins;
 
 	if (m->verb == SQL_LOCK_TABLES)
 		pins_of(c)->tables = true;
 	else if (m->verb == SQL_PREPARE)
-		pins_of(c)->named++;
+		pins_of(c)->named += named_note(c, m, text);
 	else if (!p)
 		return;
 	else if (m->verb == SQL_UNLOCK_TABLES)
 		p->tables = false;
-	else if (m->verb == SQL_DEALLOCATE && p->named)
+	else if (m->verb == SQL_DEALLOCATE && named_note(c, m, text) && p->named)
 		p->named--;
 }
 
@@ -178,7 +179,7 @@ void client_note_statement(struct client *client, struct backend *backend, const
 		if (facts & SQL_F_ONESHOT)
 			client->pins->oneshot = true;
 	}
-	note_verb(client, meaning);
+	note_verb(client, meaning, text);
 	if (facts & (SQL_F_SETS_UVAR | SQL_F_OPAQUE)) {
 		client->has_uvars = backend->has_uvars = true;
 		client->uvars_at = backend;

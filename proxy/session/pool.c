@@ -22,6 +22,14 @@ struct queue {
 	TAILQ_HEAD(, ticket) tickets;
 };
 
+static void free_queue(void *waiting)
+{
+	struct queue *q = waiting;
+
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
 static struct queue *queue_of(struct server *s, bool make)
 {
 	void *seen = atomic_load_explicit(&s->waiting, memory_order_acquire);
@@ -34,22 +42,12 @@ static struct queue *queue_of(struct server *s, bool make)
 		return NULL;
 	pthread_mutex_init(&q->lock, NULL);
 	TAILQ_INIT(&q->tickets);
+	s->free_waiting = free_queue; /* always the same value */
 	if (!atomic_compare_exchange_strong(&s->waiting, &seen, q)) {
-		pthread_mutex_destroy(&q->lock);
-		free(q);
+		free_queue(q);
 		q = seen;
 	}
 	return q;
-}
-
-void pool_forget_queue(struct server *server)
-{
-	struct queue *q = atomic_exchange(&server->waiting, NULL);
-
-	if (!q)
-		return;
-	pthread_mutex_destroy(&q->lock);
-	free(q);
 }
 
 static bool somebody_waits(struct server *s)

@@ -55,7 +55,5 @@ void pool_receive(struct server_pool *pool, struct backend *backend);
 void pool_wake(struct server_pool *pool);
 /* Ends connections whose login takes too long. */
 void pool_check_connecting(struct server_pool *pool, uint64_t now_ms);
-/* Frees what the queues of a server hold; at the end. */
-void pool_forget_queue(struct server *server);
 
 #endif

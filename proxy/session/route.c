@@ -69,8 +69,10 @@ static bool functions_are_harmless(const struct turn *t)
 
 	if (m->facts & SQL_F_MANY_FUNCTIONS)
 		return false;
-	if (!(m->facts & SQL_F_FUNCTIONS) || !s->routine_count)
+	if (!(m->facts & SQL_F_FUNCTIONS))
 		return true;
+	if (atomic_load_explicit(&t->client->worker->shared->catalog_after, memory_order_relaxed) >= s->number)
+		return false;
 	for (int i = 0; i < m->function_count; i++) {
 		const struct routine *r = snapshot_routine(s, t->text + m->functions[i].at, m->functions[i].len);
 

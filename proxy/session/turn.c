@@ -770,8 +770,10 @@ static void note_success(struct turn *t)
 	client_note_statement(c, b, t->meaning, t->text);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);
-	if (facts & SQL_F_CATALOG)
+	if (facts & SQL_F_CATALOG) {
+		atomic_store(&c->worker->shared->catalog_after, c->worker->snapshot->number);
 		cluster_refresh_catalog(c->worker->shared->cluster);
+	}
 	if (facts & SQL_F_ACCOUNTS)
 		cluster_refresh_accounts(c->worker->shared->cluster);
 	if (t->meaning->verb == SQL_SET && text_has(t, "session_track"))

@@ -42,6 +42,7 @@ struct turn {
 	size_t text_len;
 	struct sql_meaning own;
 	const struct sql_meaning *meaning;
+	struct named *named;	     /* EXECUTE of a text PREPARE that may run anywhere */
 	struct statement *statement; /* EXECUTE, FETCH, RESET, SEND_LONG_DATA */
 	struct backend *backend;     /* where it is going or gone */
 	uint32_t slot;		     /* prepared there */
