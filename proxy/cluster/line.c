@@ -2,11 +2,13 @@
 
 #include <mysqld_error.h>
 #include <errmsg.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 void line_init(struct line *line)
 {
@@ -139,7 +141,7 @@ static bool wants_tls(const struct server_settings *server)
 static void publish_socket(struct line *line)
 {
 	pthread_mutex_lock(&line->lock);
-	line->fd = (int)mysql_get_socket(line->mysql);
+	line->fd = fcntl((int)mysql_get_socket(line->mysql), F_DUPFD_CLOEXEC, 0);
 	line->cut = false;
 	pthread_mutex_unlock(&line->lock);
 }
@@ -174,6 +176,8 @@ bool line_open(struct line *line, const struct server_settings *server, const st
 void line_close(struct line *line)
 {
 	pthread_mutex_lock(&line->lock);
+	if (line->fd >= 0)
+		close(line->fd);
 	line->fd = -1;
 	pthread_mutex_unlock(&line->lock);
 	if (line->mysql)

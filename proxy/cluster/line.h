@@ -14,7 +14,8 @@
 struct line {
 	MYSQL *mysql; /* NULL while closed; only the owner touches it */
 	pthread_mutex_t lock;
-	int fd;	  /* under the lock: -1 while closed */
+	int fd;	  /* under the lock: -1 while closed. A duplicate of the connection's: the library closes its own when a call
+		   * fails, and the number may be somebody else's socket a moment later */
 	bool cut; /* under the lock: line_cut() came while it was open */
 	unsigned error; /* of the last failure; 0 when there was none */
 	char error_text[256];
