@@ -136,9 +136,12 @@ static void table_definition(struct scan *s)
 	}
 }
 
+/* A temporary table commits nothing; a temporary sequence does. */
 static void create_table(struct scan *s, bool temporary)
 {
-	set_verb(s, SQL_CREATE, temporary ? SQL_F_CREATES_TEMP : SQL_F_ENDS_TRX);
+	bool commits = !temporary || scan_word(s) == W_SEQUENCE;
+
+	set_verb(s, SQL_CREATE, (temporary ? SQL_F_CREATES_TEMP : 0) | (commits ? SQL_F_ENDS_TRX : 0));
 	if (temporary)
 		name_table(s);
 	else

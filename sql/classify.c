@@ -169,22 +169,24 @@ void sql_classify(const struct sql_context *context, const char *text, size_t le
 
 size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size)
 {
+	struct digest_text normal = {.source = text, .out = out, .size = size};
 	struct sql_meaning ignored;
 	struct scan s;
 
-	scan_init(&s, context, "", 0, &ignored);
+	/* Begun twice, for the first token is in the digest when scan_init() returns. */
+	scan_init(&s, context, text, len, &ignored);
 	lexer_init(&s.lexer, context, text, len);
-	s.digest.source = text;
-	s.digest.out = out;
-	s.digest.size = size;
+	digest_init(&s.digest);
+	s.digest.text = &normal;
+	s.before->kind = TOKEN_END;
 	lexer_next(&s.lexer, s.now);
 	if (!scan_at_end(&s))
-		digest_add(&s.digest, s.now);
+		digest_add(&s.digest, s.now, s.before);
 	while (s.now->kind != TOKEN_END) {
 		scan_skip_rest(&s);
 		if (s.now->kind == TOKEN_SEMICOLON)
 			scan_next_statement(&s);
 	}
 	digest_end(&s.digest);
-	return s.digest.len;
+	return normal.len;
 }

@@ -70,6 +70,11 @@ static const uint8_t classes[256] = {
 	RANGE(0x80, 0xff, BYTE_WORD),
 };
 
+const uint8_t lexer_singles[256] = {
+	['('] = TOKEN_OPEN, [')'] = TOKEN_CLOSE, [','] = TOKEN_COMMA, ['='] = TOKEN_EQUAL,
+	['$'] = 255, ['_'] = 255, RANGE('0', '9', 255), RANGE('A', 'Z', 255), RANGE('a', 'z', 255),
+};
+
 #define FOLD1(c) [c] = (c)
 #define FOLD4(c) FOLD1(c), FOLD1(c + 1), FOLD1(c + 2), FOLD1(c + 3)
 #define FOLD16(c) FOLD4(c), FOLD4(c + 4), FOLD4(c + 8), FOLD4(c + 12)
@@ -143,26 +148,42 @@ static void finish(struct lexer *l, struct token *t, enum token_kind kind)
 	t->len = l->at - t->at;
 }
 
+static void literal(struct lexer *l, struct token *t, enum token_kind kind)
+{
+	t->hash = '?';
+	finish(l, t, kind);
+}
+
 static void single(struct lexer *l, struct token *t, enum token_kind kind)
 {
-	l->at++;
+	t->hash = l->text[l->at++];
 	finish(l, t, kind);
+}
+
+/* Eight bytes at `at`, zeros past the end. */
+static uint64_t load_at(const struct lexer *l, uint32_t at)
+{
+	uint64_t v = 0;
+
+	if (l->len - at >= 8)
+		return bytes_load(l->text + at);
+	memcpy(&v, l->text + at, l->len - at);
+	return bytes_load((const unsigned char *)&v);
 }
 
 /* The hash of a piece of text as if it had been a bare word. */
 static uint64_t hash_span(const struct lexer *l, uint32_t from, uint32_t to)
 {
-	uint64_t hash = 0, eight = 0;
-	uint32_t i;
+	uint64_t hash = 0, letters;
 
-	for (i = from; i < to; i++) {
-		if (i > from && (i - from) % 8 == 0) {
-			hash = word_mix(hash, eight);
-			eight = 0;
-		}
-		eight = eight << 8 | (fold[l->text[i]] ? fold[l->text[i]] : l->text[i]);
+	for (; from < to; from += 8) {
+		unsigned n = to - from < 8 ? to - from : 8;
+		uint64_t v = load_at(l, from);
+
+		bytes_of_words(v, &letters);
+		hash = word_mix(hash, __builtin_bswap64(v | letters >> 2) >> (64 - 8 * n));
 	}
-	return word_mix(hash, eight);
+	return hash;
 }
 
 /* Comments */
@@ -324,21 +345,36 @@ static bool is_dash_comment(struct lexer *l)
 
 /* Quoted things */
 
-static const uint8_t quote_stop[256] = {
-	['\''] = 1, ['"'] = 1, ['`'] = 1, ['\\'] = 1, RANGE(0x80, 0xff, 2),
-};
+static uint64_t bytes_equal(uint64_t v, unsigned char c)
+{
+	v ^= BYTES(c);
+	return ~(((v & BYTES(0x7f)) + BYTES(0x7f)) | v) & BYTES(0x80);
+}
+
+/* Over bytes that can be neither a quote nor a backslash nor the first of a wide character. */
+static uint32_t skip_harmless(const struct lexer *l, uint32_t at, unsigned quote)
+{
+	const uint64_t high = l->charset == SQL_CHARSET_SAFE ? 0 : BYTES(0x80);
+
+	while (l->len - at >= 8) {
+		uint64_t v = bytes_load(l->text + at);
+		uint64_t stop = bytes_equal(v, (unsigned char)quote) | bytes_equal(v, '\\') | (v & high);
+
+		if (stop)
+			return at + (unsigned)__builtin_ctzll(stop) / 8;
+		at += 8;
+	}
+	return at;
+}
 
 /* From behind an opening quote to behind the closing one. */
 static void skip_quoted(struct lexer *l, unsigned quote, bool backslash)
 {
-	const uint8_t mask = l->charset == SQL_CHARSET_SAFE ? 1 : 3;
 	const unsigned char *text = l->text;
-	uint32_t at = l->at;
+	uint32_t at = skip_harmless(l, l->at, quote);
 
 	while (at < l->len) {
-		if (!(quote_stop[text[at]] & mask)) {
-			at++;
-		} else if (text[at] == quote) {
+		if (text[at] == quote) {
 			if (peek(l, at + 1) != quote) {
 				l->at = at + 1;
 				return;
@@ -349,6 +385,8 @@ static void skip_quoted(struct lexer *l, unsigned quote, bool backslash)
 		} else {
 			at += is_wide(l, text[at]) ? wide(l, at) : 1;
 		}
+		if (at < l->len)
+			at = skip_harmless(l, at, quote);
 	}
 	l->at = l->len;
 	l->unterminated = true;
@@ -368,7 +406,7 @@ static struct sql_span quoted_span(struct lexer *l, bool backslash)
 static void string(struct lexer *l, struct token *t)
 {
 	t->inner = quoted_span(l, !l->no_backslash);
-	finish(l, t, TOKEN_STRING);
+	literal(l, t, TOKEN_STRING);
 }
 
 static void quoted_identifier(struct lexer *l, struct token *t)
@@ -401,30 +439,39 @@ static void long_word_end(struct lexer *l, uint32_t from)
 	l->at = at > l->len ? l->len : at;
 }
 
+/* The end of the word's plain bytes, and their hash so far. */
+static uint32_t hash_word(const struct lexer *l, uint32_t at, uint64_t *hash)
+{
+	uint64_t letters, words, folded;
+	unsigned n;
+
+	for (*hash = 0;; at += 8) {
+		uint64_t v = load_at(l, at);
+
+		words = bytes_of_words(v, &letters);
+		folded = v | letters >> 2;
+		if (words != BYTES(0x80))
+			break;
+		*hash = word_mix(*hash, __builtin_bswap64(folded));
+		if (l->len - at == 8)
+			return at + 8;
+	}
+	n = (unsigned)__builtin_ctzll(~words & BYTES(0x80)) / 8;
+	if (n)
+		*hash = word_mix(*hash, __builtin_bswap64(folded) >> (64 - 8 * n));
+	return at + n;
+}
+
 static void word(struct lexer *l, struct token *t)
 {
-	const unsigned char *p = l->text + l->at, *end = l->text + l->len;
-	uint64_t hash = 0, eight = 0;
-	unsigned c, high = 0, n = 0;
-
-	for (; p < end && (c = fold[*p]) != 0; p++) {
-		if (n == 8) {
-			hash = word_mix(hash, eight);
-			eight = n = 0;
-		}
-		eight = eight << 8 | c;
-		high |= c;
-		n++;
-	}
-	t->hash = word_mix(hash, eight);
-	l->at = (uint32_t)(p - l->text);
-	if (high >= 0x80) {
+	l->at = hash_word(l, t->at, &t->hash);
+	if (peek(l, l->at) >= 0x80) {
 		long_word_end(l, t->at);
 		t->hash = hash_span(l, t->at, l->at);
 	}
 	finish(l, t, TOKEN_WORD);
 	t->inner = (struct sql_span){t->at, t->len};
-	t->word = word_find(t->hash, (const char *)l->text + t->at, t->len);
+	t->word = word_find(t->hash, l->text + t->at, t->len);
 }
 
 /* A word in front of a quote: x'1f', b'01', n'text' are literals. */
@@ -442,9 +489,15 @@ static void word_or_prefixed(struct lexer *l, struct token *t)
 
 static uint32_t skip_digits(const struct lexer *l, uint32_t at)
 {
-	while (is_digit(peek(l, at)))
-		at++;
-	return at;
+	while (at < l->len) {
+		uint64_t v = load_at(l, at);
+		uint64_t others = ~(bytes_between(v & BYTES(0x7f), '0', '9') & ~v) & BYTES(0x80);
+
+		if (others)
+			return at + (unsigned)__builtin_ctzll(others) / 8;
+		at += 8;
+	}
+	return l->len;
 }
 
 /* The end of an exponent that starts at `at`; `at` itself when there is none. */
@@ -463,7 +516,7 @@ static void real(struct lexer *l, struct token *t)
 {
 	l->at = skip_digits(l, l->at + 1);
 	l->at = skip_exponent(l, l->at);
-	finish(l, t, TOKEN_NUMBER);
+	literal(l, t, TOKEN_NUMBER);
 }
 
 /* Starts with a digit: a number, 0x1f, 0b01, or an identifier such as 2nd. */
@@ -475,19 +528,19 @@ static void number(struct lexer *l, struct token *t)
 		l->at = at;
 		if (peek(l, at) == '.')
 			real(l, t);
-		finish(l, t, TOKEN_NUMBER);
+		literal(l, t, TOKEN_NUMBER);
 		return;
 	}
 	exponent = skip_exponent(l, at);
 	if (exponent != at) {
 		l->at = exponent;
-		finish(l, t, TOKEN_NUMBER);
+		literal(l, t, TOKEN_NUMBER);
 		return;
 	}
 	word(l, t);
-	t->word = &word_none;
+	t->word = word_none;
 	if (l->text[t->at] == '0' && (l->text[t->at + 1] == 'x' || l->text[t->at + 1] == 'b'))
-		t->kind = TOKEN_NUMBER;
+		literal(l, t, TOKEN_NUMBER);
 }
 
 /* The rest */
@@ -520,18 +573,33 @@ static void variable(struct lexer *l, struct token *t)
 	finish(l, t, TOKEN_UVAR);
 }
 
-static const char two_byte_operators[][3] = {"<>", "!=", "<=", ">=", "||", "&&", "->", "<<", ">>"};
+/* What may follow in an operator of two bytes. */
+static bool pairs_with(unsigned first, unsigned second)
+{
+	switch (first) {
+	case '<':
+		return second == '>' || second == '=' || second == '<';
+	case '>':
+		return second == '=' || second == '>';
+	case '!':
+		return second == '=';
+	case '-':
+		return second == '>';
+	case '|':
+	case '&':
+		return first == second;
+	default:
+		return false;
+	}
+}
 
 static void operator_token(struct lexer *l, struct token *t)
 {
-	char pair[2] = {(char)l->text[l->at], (char)peek(l, l->at + 1)};
-	uint32_t n = 1;
-	size_t i;
+	unsigned first = l->text[l->at], second = peek(l, l->at + 1);
+	uint32_t n = pairs_with(first, second) ? 2 : 1;
 
-	for (i = 0; i < sizeof(two_byte_operators) / sizeof(two_byte_operators[0]); i++)
-		if (memcmp(pair, two_byte_operators[i], 2) == 0)
-			n = 2;
-	if (n == 2 && ((pair[0] == '<' && pair[1] == '=') || pair[0] == '-') && peek(l, l->at + 2) == '>')
+	/* <=> and ->> */
+	if (n == 2 && ((first == '<' && second == '=') || first == '-') && peek(l, l->at + 2) == '>')
 		n = 3;
 	t->hash = hash_span(l, l->at, l->at + n);
 	l->at += n;
@@ -567,7 +635,7 @@ static void backslash(struct lexer *l, struct token *t)
 		return;
 	}
 	l->at += 2;
-	finish(l, t, TOKEN_NUMBER);
+	literal(l, t, TOKEN_NUMBER);
 }
 
 /* Skips what is in front of a token; answers the class of the byte there, BYTE_END at the end. */
@@ -597,12 +665,12 @@ static enum byte_class skip_gap(struct lexer *l)
 	return BYTE_END;
 }
 
-void lexer_next(struct lexer *l, struct token *t)
+void lexer_next_slow(struct lexer *l, struct token *t)
 {
 	enum byte_class class = skip_gap(l);
 
 	t->at = l->at;
-	t->word = &word_none;
+	t->word = word_none;
 	switch (class) {
 	case BYTE_END:
 		finish(l, t, TOKEN_END);

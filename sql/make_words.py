@@ -161,6 +161,8 @@ def lists():
             add(w, flags={"WORD_WATCH"}, named=True)
     words["count"]["flags"] = {"WORD_PURE"}
 
+    for w in ("null", "default", "true", "false"):
+        words[w]["flags"].add("WORD_LITERAL")
     for w in CALLABLE.split():
         words[w]["flags"].discard("WORD_GRAMMAR")
     return words
@@ -183,18 +185,20 @@ def main():
                   "enum word_id {\n\tW_NONE,\n\tW_PLAIN, /* known, but nobody asks for it by name */\n")
         for n in named:
             out.write(f"\tW_{n.upper()},\n")
-        out.write("};\n\n#endif\n")
+        out.write(f"}};\n\nenum {{ WORD_SLOTS = {SLOTS} }};\n\n#endif\n")
 
     with open("words.inc", "w") as out:
-        out.write("/* Written by make_words.py. */\n")
-        out.write(f"enum {{ WORD_SLOTS = {SLOTS} }};\n\nstatic const struct word words[] = {{\n\t{{0}},\n")
+        out.write("/* Written by make_words.py. */\nconst struct word word_list[] = {\n\t{.text = \"\"},\n")
         for n in names:
             w = words[n]
             flags = " | ".join(sorted(w["flags"])) or "0"
             ident = f"W_{n.upper()}" if w["named"] else "W_PLAIN"
             out.write(f"\t{{UINT64_C({word_hash(n):#018x}), {w['facts']}, \"{n}\", {ident}, {flags}, "
                       f"SQL_TO_{w['target']}, {len(n)}}},\n")
-        out.write("};\n\nstatic const uint16_t slots[WORD_SLOTS] = {\n")
+        out.write("};\n\nconst uint64_t word_hashes[] = {\n\t0,\n")
+        for n in names:
+            out.write(f"\tUINT64_C({word_hash(n):#018x}),\n")
+        out.write("};\n\nconst uint16_t word_slots[WORD_SLOTS] = {\n")
         for i in range(0, SLOTS, 24):
             out.write("\t" + ", ".join(str(s) for s in slots[i:i + 24]) + ",\n")
         out.write("};\n")

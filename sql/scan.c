@@ -19,36 +19,40 @@ void scan_raise(struct scan *s, uint64_t facts, enum sql_target target)
 		s->target = target;
 }
 
-static void lex(struct scan *s)
+static inline void lex(struct scan *s)
 {
-	struct token *free_one = s->before;
+	struct token *oldest = s->second;
 
-	s->second_kind = s->before->kind;
-	s->second_word = s->before->word->id;
+	s->second = s->before;
 	s->before = s->now;
-	s->now = free_one;
-	lexer_next(&s->lexer, free_one);
+	s->now = oldest;
+	lexer_next(&s->lexer, oldest);
+}
+
+/* To the next token of this statement, when there is one. */
+static inline void advance(struct scan *s)
+{
+	lex(s);
+	if (!scan_at_end(s))
+		digest_add(&s->digest, s->now, s->before);
 }
 
 void scan_advance(struct scan *s)
 {
-	if (scan_at_end(s))
-		return;
-	lex(s);
 	if (!scan_at_end(s))
-		digest_add(&s->digest, s->now);
+		advance(s);
 }
 
 void scan_next_statement(struct scan *s)
 {
-	struct token semicolon = *s->now;
+	struct token semicolon = *s->now, before = *s->before;
 
 	lex(s);
 	/* A semicolon at the very end means nothing. */
 	if (s->now->kind != TOKEN_END) {
-		digest_add(&s->digest, &semicolon);
+		digest_add(&s->digest, &semicolon, &before);
 		if (s->now->kind != TOKEN_SEMICOLON)
-			digest_add(&s->digest, s->now);
+			digest_add(&s->digest, s->now, &semicolon);
 	}
 }
 
@@ -107,7 +111,7 @@ static void call(struct scan *s)
 {
 	const struct token *name = s->before;
 	const struct word *word = name->word;
-	bool qualified = s->second_kind == TOKEN_DOT;
+	bool qualified = s->second->kind == TOKEN_DOT;
 	bool adjacent = name->at + name->len == s->now->at;
 
 	if (!qualified && word->flags & WORD_GRAMMAR)
@@ -120,7 +124,7 @@ static void call(struct scan *s)
 	if (s->no_functions || (!qualified && adjacent && word->flags & WORD_PURE))
 		return;
 	/* An alias or a table with its columns. */
-	if (s->second_word == W_AS || s->second_word == W_INTO || s->second_word == W_TABLE)
+	if (s->second->word->id == W_AS || s->second->word->id == W_INTO || s->second->word->id == W_TABLE)
 		return;
 	if (acts((const char *)s->lexer.text + name->inner.at, name->inner.len))
 		scan_raise(s, 0, SQL_TO_PRIMARY);
@@ -142,7 +146,7 @@ static void into(struct scan *s)
 
 static bool follows_next_value(const struct scan *s)
 {
-	return s->before->word->id == W_VALUE && (s->second_word == W_NEXT || s->second_word == W_PREVIOUS);
+	return s->before->word->id == W_VALUE && (s->second->word->id == W_NEXT || s->second->word->id == W_PREVIOUS);
 }
 
 static void watch_word(struct scan *s)
@@ -188,7 +192,7 @@ static void watch_member(struct scan *s)
 		scan_raise(s, SQL_F_SEQUENCE, SQL_TO_PRIMARY);
 }
 
-void scan_watch(struct scan *s)
+static inline void watch(struct scan *s)
 {
 	switch (s->now->kind) {
 	case TOKEN_WORD:
@@ -204,7 +208,7 @@ void scan_watch(struct scan *s)
 			call(s);
 		break;
 	case TOKEN_DOT:
-		if (s->second_kind != TOKEN_DOT)
+		if (s->second->kind != TOKEN_DOT)
 			schema_read(s);
 		break;
 	case TOKEN_UVAR:
@@ -222,11 +226,17 @@ void scan_watch(struct scan *s)
 	}
 }
 
+void scan_watch(struct scan *s)
+{
+	watch(s);
+}
+
 void scan_rest(struct scan *s)
 {
 	while (!scan_at_end(s)) {
-		scan_watch(s);
-		scan_advance(s);
+		watch(s);
+		if (!scan_at_end(s))
+			advance(s);
 	}
 }
 
@@ -254,9 +264,9 @@ bool scan_name(struct scan *s, struct sql_span *qualifier, struct sql_span *name
 	return true;
 }
 
+/* Token by token instead of one memset(): most of them is written before it is read. */
 void scan_init(struct scan *s, const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)
 {
-	memset(s, 0, sizeof(*s));
 	memset(out, 0, sizeof(*out));
 	lexer_init(&s->lexer, context, text, len);
 	digest_init(&s->digest);
@@ -264,8 +274,16 @@ void scan_init(struct scan *s, const struct sql_context *context, const char *te
 	s->out = out;
 	s->now = &s->tokens[0];
 	s->before = &s->tokens[1];
-	s->now->word = s->before->word = &word_none;
+	s->second = &s->tokens[2];
+	s->before->kind = s->second->kind = TOKEN_END;
+	s->before->word = s->second->word = word_none;
+	s->before->at = s->before->len = 0;
+	s->verb = SQL_EMPTY;
+	s->target = SQL_TO_REPLICA;
+	s->facts = 0;
+	s->no_functions = s->in_body = s->subquery = false;
+	s->nested = 0;
 	lexer_next(&s->lexer, s->now);
 	if (!scan_at_end(s))
-		digest_add(&s->digest, s->now);
+		digest_add(&s->digest, s->now, s->before);
 }

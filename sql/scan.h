@@ -16,11 +16,10 @@
 struct scan {
 	struct lexer lexer;
 	struct digest digest;
-	struct token tokens[2]; /* the current one and the one before, in turn */
+	struct token tokens[3]; /* the current one and the two before, in turn */
 	struct token *now;
 	struct token *before;
-	enum token_kind second_kind; /* of the token before `before` */
-	uint16_t second_word;	     /* its word */
+	struct token *second; /* before `before` */
 	const struct sql_context *context;
 	struct sql_meaning *out;
 	/* The statement at hand; merged into `out` at its end. */

@@ -598,7 +598,7 @@ static void unlock(struct scan *s)
 
 static void backup(struct scan *s)
 {
-	primary(s, SQL_ADMIN, 0);
+	primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 	scan_advance(s);
 	if (scan_word(s) == W_UNLOCK || (scan_word(s) == W_STAGE && scan_peek(s).word->id == W_END))
 		s->facts |= SQL_F_BACKUP_END;
@@ -655,8 +655,7 @@ static void kill_statement(struct scan *s)
 	scan_advance(s);
 	skip_words(s, modifiers, 3);
 	s->out->kill_query = scan_accept(s, W_QUERY);
-	s->out->kill_query_id = s->out->kill_query && s->now->word == word_find(s->now->hash, "id", 2) &&
-				s->now->kind == TOKEN_WORD && scan_accept(s, W_ID);
+	s->out->kill_query_id = s->out->kill_query && scan_accept(s, W_ID);
 	if (s->now->kind == TOKEN_NUMBER && scan_peek(s).kind <= TOKEN_SEMICOLON)
 		s->out->kill_id = number_value(s);
 	scan_rest(s);

@@ -270,4 +270,6 @@ enum word_id {
 	W_XML,
 };
 
+enum { WORD_SLOTS = 4096 };
+
 #endif

@@ -6,8 +6,6 @@
 
 #include "sql/words.inc"
 
-const struct word word_none = {.text = ""};
-
 static unsigned char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : (unsigned char)c;
@@ -21,19 +19,6 @@ bool word_equals(const char *text, uint32_t len, const char *word)
 		if (lower(text[i]) != (unsigned char)word[i])
 			return false;
 	return word[len] == '\0';
-}
-
-const struct word *word_find(uint64_t hash, const char *text, uint32_t len)
-{
-	uint32_t at = (uint32_t)(hash >> 40) % WORD_SLOTS;
-
-	for (; slots[at]; at = (at + 1) % WORD_SLOTS) {
-		const struct word *w = &words[slots[at]];
-
-		if (w->hash == hash && w->len == len && (len <= 8 || word_equals(text, len, w->text)))
-			return w;
-	}
-	return &word_none;
 }
 
 static int compare(const char *text, uint32_t len, const char *word)

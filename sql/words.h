@@ -1,5 +1,5 @@
 /*
- * The words the classifier knows: grammar, built-in functions, functions with an effect. The table is made at compile time by
+ * The words the classifier knows: grammar, built-in functions, functions with an effect. The tables are made at compile time by
  * make_words.py.
  */
 #ifndef TANDEM_SQL_WORDS_H
@@ -11,10 +11,11 @@
 #include "sql/word_ids.h"
 
 enum {
-	WORD_GRAMMAR = 1, /* in front of "(" it is not a call of a stored function */
-	WORD_PURE = 2,	  /* a built-in that only computes, when "(" follows at once */
-	WORD_CALL = 4,	  /* a built-in with `facts` and `target` when "(" follows */
-	WORD_WATCH = 8,	  /* the scan of an expression must look at it */
+	WORD_GRAMMAR = 1,  /* in front of "(" it is not a call of a stored function */
+	WORD_PURE = 2,	   /* a built-in that only computes, when "(" follows at once */
+	WORD_CALL = 4,	   /* a built-in with `facts` and `target` when "(" follows */
+	WORD_WATCH = 8,	   /* the scan of an expression must look at it */
+	WORD_LITERAL = 16, /* NULL and the like: a literal in a list */
 };
 
 struct word {
@@ -27,16 +28,32 @@ struct word {
 	uint8_t len;
 };
 
-/* No word. */
-extern const struct word word_none;
+/* Open hash table: slots hold numbers of words, 0 for none. Hashes are kept apart from the rest, for most lookups are of
+ * identifiers and end there. Word 0 is no word: id W_NONE, no flags. */
+extern const struct word word_list[];
+extern const uint64_t word_hashes[];
+extern const uint16_t word_slots[WORD_SLOTS];
 
-/* The word with this hash (lexer.h) and folded text, or word_none. Never NULL. `text` is compared
- * only when the hash agrees and the word is longer than the 8 bytes for which the hash is exact. */
-const struct word *word_find(uint64_t hash, const char *text, uint32_t len);
+#define word_none (&word_list[0])
 
 /* Is the text equal to this lower-case word, whatever its own case? */
 bool word_equals(const char *text, uint32_t len, const char *lower);
 /* Finds it in a sorted array of lower-case words; -1 when it is not there. */
 int word_search(const char *const *sorted, int count, const char *text, uint32_t len);
+
+/* The word with this hash (lexer.h) and folded text, or word_none. Never NULL. Up to 8 bytes the hash is exact; only longer
+ * words are compared. */
+static inline const struct word *word_find(uint64_t hash, const unsigned char *text, uint32_t len)
+{
+	uint32_t at = (uint32_t)(hash >> 40) % WORD_SLOTS;
+
+	for (; word_slots[at]; at = (at + 1) % WORD_SLOTS) {
+		uint16_t number = word_slots[at];
+
+		if (word_hashes[number] == hash && (len <= 8 || word_equals((const char *)text, len, word_list[number].text)))
+			return &word_list[number];
+	}
+	return word_none;
+}
 
 #endif
