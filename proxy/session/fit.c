@@ -371,6 +371,7 @@ bool fit_freeze(struct backend *backend)
 				   "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
 
 	buf_fini(&backend->captured);
+	backend->freezing = true;
 	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, sizeof(text) - 1);
 }
 

@@ -326,13 +326,26 @@ enum pool_answer pool_take(struct server_pool *pool, struct turn *turn)
 	return POOL_WAIT;
 }
 
+bool pool_queue(struct server_pool *pool, struct turn *turn)
+{
+	return turn->ticket || (somebody_waits(pool->server) && join_queue(pool, turn));
+}
+
 /* ---- Giving ---- */
 
 static void serve(struct backend *b, struct turn *t)
 {
 	struct server_pool *pool = b->pool;
+	struct backend *own = client_backend_at(t->client, pool);
 
 	pool_leave_queue(t);
+	if (own) { /* being frozen for another; that other can have this one */
+		t->backend = own;
+		turn_advance(t);
+		if (b->state == BACKEND_READY && !b->client)
+			pool_spare(b);
+		return;
+	}
 	if (!suits(b, t)) {
 		backend_close(b, "its place is wanted for another user");
 		if (take_place(pool) && open_new(pool, t) != POOL_FAILED)

@@ -34,6 +34,8 @@ enum pool_answer { POOL_GOT, POOL_CONNECTING, POOL_WAIT, POOL_FAILED };
 /* Finds a connection for the turn and attaches it to the turn's client: turn->backend is set for GOT (READY or BUSY with a clean-up),
  * CONNECTING (the turn is advanced when it is READY). WAIT: the turn is in the queue. FAILED: no memory or no socket. */
 enum pool_answer pool_take(struct server_pool *pool, struct turn *turn);
+/* The turn stands in the server's queue, if anybody does. */
+bool pool_queue(struct server_pool *pool, struct turn *turn);
 /* The session no longer wants it: cleaned if it must be, then free, or given to a waiting turn. */
 void pool_give(struct backend *backend);
 /* A connection has become free, or stealable: serve whoever waits. Called by the reply side at the end of each turn, cheap when nobody

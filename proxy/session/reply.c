@@ -349,14 +349,18 @@ static void end_freeze(struct backend *b, bool failed)
 {
 	struct client *c = b->client;
 
+	b->freezing = false;
 	if (!c || (c->turn && c->turn->backend == b))
 		return;
-	if (failed || !fit_frozen(c, b)) {
-		c->uvars_fixed = true;
-		pool_wake(b->pool);
+	if (!failed && fit_frozen(c, b)) {
+		pool_spare(b);
 		return;
 	}
-	pool_spare(b);
+	c->uvars_fixed = true;
+	if (c->turn && c->turn->wait == WAIT_CONNECTION && c->turn->pool == b->pool)
+		turn_advance(c->turn);
+	else
+		pool_wake(b->pool);
 }
 
 static void end_swallowed(struct backend *b, const struct expect *e)

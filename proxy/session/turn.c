@@ -325,6 +325,9 @@ static enum step take_connection(struct turn *t, int server)
 	struct backend *b = client_backend_at(c, pool);
 
 	if (b && still_good(c, b)) {
+		/* Somebody is about to get it: who has just used it stands at the end of the queue. */
+		if (b->freezing && pool_queue(pool, t))
+			return STEP_WAIT;
 		if (t->ticket)
 			pool_leave_queue(t);
 		t->backend = b;
