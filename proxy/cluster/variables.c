@@ -16,6 +16,7 @@ static const char *const untracked[] = {
 	"max_allowed_packet",	    "max_relay_log_size",   "max_user_connections",	 "net_buffer_length", "original_commit_timestamp",
 	"original_server_version",  "proxy_user",	    "rand_seed1",		 "rand_seed2",	  "server_id",
 	"server_uuid",		    "sql_slave_skip_counter", "statement_id",		 "timestamp",	  "use_secondary_engine",
+	"redirect_url", /* where clients of that server should go: Tandem's own shall not */
 	"warning_count",	    "wsrep_gtid_seq_no",
 };
 static const char *const untracked_prefixes[] = { "pseudo_", "session_track_", "debug", "transaction_allow_", "wsrep_osu" };
@@ -47,8 +48,9 @@ static const struct {
 	{ "log_slow_query_time", "long_query_time" },
 	{ "storage_engine", "default_storage_engine" },
 	{ "tmp_memory_table_size", "tmp_table_size" },
-	{ "tx_isolation", "transaction_isolation" },
-	{ "tx_read_only", "transaction_read_only" },
+	/* MariaDB from 11.1 on has both and reports the old ones; where only one exists it stands for itself. */
+	{ "transaction_isolation", "tx_isolation" },
+	{ "transaction_read_only", "tx_read_only" },
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
