@@ -120,9 +120,12 @@ class Pair:
         if self.rule.action == "garbage":
             self.client.sendall(self.rule.garbage)
         if self.rule.action == "reset":
+            # The thread that reads this socket holds it open: it must wake up before close() can send the reset.
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.client.shutdown(socket.SHUT_RD)
             self.client.close()
-        drop(self.client)
+        else:
+            drop(self.client)
         drop(self.server)
         return False
 

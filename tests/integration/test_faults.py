@@ -215,11 +215,11 @@ def mangled(pair):
 
 @pytest.mark.parametrize("action", ["close", "reset"])
 def test_backend_closes_before_the_result(mangled, action):
-    """Nothing was passed on: the read runs elsewhere and the client sees nothing of it."""
+    """Nothing was passed on: the read runs again, there or elsewhere, and the client sees nothing of it."""
     mark = f"early_{action}"
     mangled.relay.on(mark, action, after=0, times=1)
     with mangled.connect() as client:
-        assert client.query(f"SELECT '{mark}', @@server_id").rows == [(mark, 1)]
+        assert client.query(f"SELECT '{mark}', COUNT(*) FROM work.locked").rows == [(mark, 1)]
         assert mangled.relay.hits(mark) == 1
     mangled.wait_reads_on([mangled.cluster.replicas[0]])
 
@@ -227,16 +227,21 @@ def test_backend_closes_before_the_result(mangled, action):
 @pytest.mark.parametrize("action", ["close", "reset", "garbage"])
 @pytest.mark.parametrize("after", [3, 50, 300, 70000, 300000])
 def test_backend_closes_in_mid_result(mangled, action, after):
-    """All of the rows, or an error, or the end of the connection; never some rows and a good end."""
+    """All of the rows, or an error, or the end of the connection; never some rows and a good end. Garbage within a packet is the
+    client's to find out: nothing that passes bytes on can."""
     mark = f"mid_{action}_{after}_"
     mangled.relay.on(mark, action, after=after, times=1, garbage=b"\xff" * 100)
     try:
-        with mangled.connect() as client:
+        with mangled.connect(timeout=10) as client:
             rows = client.query(ROWS.format(mark=mark, count=1000)).rows
         assert len(rows) == 1000
         assert after < 65536, "it was passed on before it ended, so it cannot have run again"
+    except socket.timeout:
+        pytest.fail("the client was left waiting")
     except (MysqlError, ProtocolError, OSError):
         pass
+    except (ValueError, KeyError, IndexError, struct.error):
+        assert action == "garbage"
     assert mangled.relay.hits(mark) == 1
     mangled.wait_reads_on([mangled.cluster.replicas[0]])
 

@@ -95,7 +95,7 @@ def test_a_result_of_one_gibibyte(front, place):
 @pytest.mark.parametrize("how", ["text", "prepared", "long data"])
 def test_an_insert_of_64_mebibytes(front, how):
     data = b"0123456789abcdef" * (4 * MIB)
-    with front.connect(database="work", timeout=120) as client:
+    with front.connect(database="work", timeout=60) as client:
         with peak_growth(front) as grown:
             if how == "text":
                 done = client.query(b"REPLACE INTO big VALUES (1, '" + data + b"')")
