@@ -102,6 +102,15 @@ static void give_held(struct digest *d)
 		give(d, *c);
 }
 
+uint64_t digest_hash_held(enum digest_state state, uint64_t hash)
+{
+	const char *c;
+
+	for (c = held[state]; c && *c; c++)
+		hash = word_mix(hash, (unsigned char)*c);
+	return hash;
+}
+
 static void give_token(struct digest *d, const struct token *t, enum digest_item item)
 {
 	if (item == DIGEST_LITERAL) {

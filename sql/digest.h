@@ -65,6 +65,8 @@ extern const uint8_t digest_items[];
 void digest_init(struct digest *digest);
 /* For the states and tokens that need more than a look at the table. */
 void digest_add_slow(struct digest *digest, const struct token *token, const struct token *before);
+/* The hash with what a state holds back mixed in. */
+uint64_t digest_hash_held(enum digest_state state, uint64_t hash);
 /* Gives out what is held back; the digest, never 0. */
 uint64_t digest_end(struct digest *digest);
 

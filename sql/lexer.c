@@ -70,11 +70,6 @@ static const uint8_t classes[256] = {
 	RANGE(0x80, 0xff, BYTE_WORD),
 };
 
-const uint8_t lexer_singles[256] = {
-	['('] = TOKEN_OPEN, [')'] = TOKEN_CLOSE, [','] = TOKEN_COMMA, ['='] = TOKEN_EQUAL,
-	['$'] = 255, ['_'] = 255, RANGE('0', '9', 255), RANGE('A', 'Z', 255), RANGE('a', 'z', 255),
-};
-
 #define FOLD1(c) [c] = (c)
 #define FOLD4(c) FOLD1(c), FOLD1(c + 1), FOLD1(c + 2), FOLD1(c + 3)
 #define FOLD16(c) FOLD4(c), FOLD4(c + 4), FOLD4(c + 8), FOLD4(c + 12)
@@ -465,7 +460,7 @@ static uint32_t hash_word(const struct lexer *l, uint32_t at, uint64_t *hash)
 static void word(struct lexer *l, struct token *t)
 {
 	l->at = hash_word(l, t->at, &t->hash);
-	if (peek(l, l->at) >= 0x80) {
+	if (peek(l, l->at) >= 0x80 || peek(l, l->at) == '$') {
 		long_word_end(l, t->at);
 		t->hash = hash_span(l, t->at, l->at);
 	}
@@ -665,7 +660,7 @@ static enum byte_class skip_gap(struct lexer *l)
 	return BYTE_END;
 }
 
-void lexer_next_slow(struct lexer *l, struct token *t)
+void lexer_next(struct lexer *l, struct token *t)
 {
 	enum byte_class class = skip_gap(l);
 

@@ -58,8 +58,8 @@ struct lexer {
 };
 
 void lexer_init(struct lexer *lexer, const struct sql_context *context, const char *text, size_t len);
-/* The next token, whatever it is; lexer_next() is the same but takes the short road where it can. */
-void lexer_next_slow(struct lexer *lexer, struct token *token);
+/* The next token; TOKEN_END again and again at the end. */
+void lexer_next(struct lexer *lexer, struct token *token);
 
 /* The 64-bit hash of folded text, 8 bytes at a time; exact (no two texts share one) up to 8 bytes. Part of the digest, so it
  * never changes. */
@@ -90,64 +90,14 @@ static inline uint64_t bytes_between(uint64_t v, unsigned char low, unsigned cha
 	return (v + BYTES(0x80 - low)) & ~(v + BYTES(0x7f - high)) & BYTES(0x80);
 }
 
-/* Letters, digits, _ and $; in `letters` the letters alone. Bytes from 0x80 on do not fit. */
+/* Letters, digits and _, not $; in `letters` the letters alone. Bytes from 0x80 on do not fit. */
 static inline uint64_t bytes_of_words(uint64_t v, uint64_t *letters)
 {
 	uint64_t low = v & BYTES(0x7f), ascii = ~v & BYTES(0x80);
-	uint64_t rest = bytes_between(low, '0', '9') | bytes_between(low, '_', '_') | bytes_between(low, '$', '$');
+	uint64_t underscores = ~((low ^ BYTES('_')) + BYTES(0x7f));
 
 	*letters = bytes_between(low | BYTES(0x20), 'a', 'z') & ascii;
-	return *letters | (rest & ascii);
-}
-
-/* What the byte behind a fast token must not be: part of a longer one. */
-extern const uint8_t lexer_singles[256]; /* kind of the token that a byte is all of, 0 for none */
-
-/* A word of at most 8 plain bytes, with 9 bytes of text to look at. */
-static inline bool lexer_fast_word(struct lexer *l, struct token *t)
-{
-	const unsigned char *p = l->text + l->at;
-	uint64_t v = bytes_load(p), letters, words = bytes_of_words(v, &letters);
-	uint64_t folded = v | letters >> 2;
-	unsigned n = words == BYTES(0x80) ? 8 : (unsigned)__builtin_ctzll(~words & BYTES(0x80)) / 8;
-
-	/* None; longer than this; bytes that need a look at the character set; x'1f'. */
-	if (n == 0 || (n == 8 && (p[8] >= 0x80 || lexer_singles[p[8]] == 255)) || p[n] >= 0x80 || p[n] == '\'')
-		return false;
-	t->kind = TOKEN_WORD;
-	t->len = n;
-	t->inner = (struct sql_span){t->at, n};
-	t->hash = word_mix(0, __builtin_bswap64(folded) >> (64 - 8 * n));
-	t->word = word_find(t->hash, p, n);
-	l->at += n;
-	return true;
-}
-
-static inline void lexer_next(struct lexer *l, struct token *t)
-{
-	unsigned c, kind;
-
-	if (l->at + 10 > l->len) {
-		lexer_next_slow(l, t);
-		return;
-	}
-	l->at += l->text[l->at] == ' ';
-	c = l->text[l->at];
-	kind = lexer_singles[c];
-	t->at = l->at;
-	if (kind == 255) {
-		/* Part of a word, but numbers have rules of their own. */
-		if (c - '0' >= 10 && lexer_fast_word(l, t))
-			return;
-	} else if (kind) {
-		t->kind = (enum token_kind)kind;
-		t->len = 1;
-		t->hash = c;
-		t->word = word_none;
-		l->at++;
-		return;
-	}
-	lexer_next_slow(l, t);
+	return *letters | ((bytes_between(low, '0', '9') | underscores) & ascii);
 }
 
 #endif

@@ -7,6 +7,7 @@ libsql_a_SOURCES = \
 	sql/digest.h \
 	sql/lexer.c \
 	sql/lexer.h \
+	sql/run.c \
 	sql/scan.c \
 	sql/scan.h \
 	sql/schemas.c \

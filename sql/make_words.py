@@ -127,6 +127,9 @@ update share in select values with into outfile dumpfile sql_calc_found_rows for
 last_insert_id
 """
 
+# Schemas that describe a server.
+SCHEMAS = "information_schema mysql ndbinfo performance_schema sys"
+
 
 def word_hash(text):
     h = 0
@@ -159,6 +162,8 @@ def lists():
     for w in WATCH.split():
         if not w.endswith("_"):
             add(w, flags={"WORD_WATCH"}, named=True)
+    for w in SCHEMAS.split():
+        add(w, flags={"WORD_SCHEMA"})
     words["count"]["flags"] = {"WORD_PURE"}
 
     for w in ("null", "default", "true", "false"):

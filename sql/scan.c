@@ -235,8 +235,11 @@ void scan_rest(struct scan *s)
 {
 	while (!scan_at_end(s)) {
 		watch(s);
-		if (!scan_at_end(s))
-			advance(s);
+		/* What the watching stopped at may be the end. */
+		if (scan_at_end(s))
+			break;
+		scan_run(s);
+		advance(s);
 	}
 }
 

@@ -44,6 +44,8 @@ struct token scan_peek(const struct scan *scan);
 void scan_watch(struct scan *scan);
 /* Watches all that is left of the statement. */
 void scan_rest(struct scan *scan);
+/* Goes on over tokens that scan_watch() would not look at; stops at the last of them. */
+void scan_run(struct scan *scan);
 /* Goes to the end of the statement and looks at nothing. */
 void scan_skip_rest(struct scan *scan);
 /* Adds facts, and moves the target up: replica, held, role, last, primary. */

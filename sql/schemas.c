@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-/* Schemas that describe the server one is talking to, not the data. */
-static const char *const own_schemas[] = {"mysql", "ndbinfo", "performance_schema", "sys"};
-
 /* Tables of information_schema that tell about the data, the same on every server. Sorted. */
 static const char *const metadata_tables[] = {
 	"administrable_role_authorizations", "applicable_roles", "character_sets", "check_constraints",
@@ -41,12 +38,15 @@ static void information_schema(struct scan *s)
 void schema_read(struct scan *s)
 {
 	const struct token *schema = s->before;
-	const char *text = (const char *)s->lexer.text + schema->inner.at;
+	const unsigned char *text = s->lexer.text + schema->inner.at;
+	const struct word *word = schema->word;
 
-	if (schema->kind != TOKEN_WORD && schema->kind != TOKEN_QUOTED)
+	if (schema->kind == TOKEN_QUOTED)
+		word = word_find(schema->hash, text, schema->inner.len);
+	if (!(word->flags & WORD_SCHEMA))
 		return;
-	if (word_equals(text, schema->inner.len, "information_schema"))
+	if (word_equals((const char *)text, schema->inner.len, "information_schema"))
 		information_schema(s);
-	else if (is_in(own_schemas, sizeof(own_schemas) / sizeof(own_schemas[0]), text, schema->inner.len))
+	else
 		scan_raise(s, 0, SQL_TO_PRIMARY);
 }

@@ -16,6 +16,7 @@ enum {
 	WORD_CALL = 4,	   /* a built-in with `facts` and `target` when "(" follows */
 	WORD_WATCH = 8,	   /* the scan of an expression must look at it */
 	WORD_LITERAL = 16, /* NULL and the like: a literal in a list */
+	WORD_SCHEMA = 32,  /* in front of a dot it is a schema that describes a server */
 };
 
 struct word {
