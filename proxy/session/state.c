@@ -196,6 +196,8 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 
 	if (!v || !is_state((const char *)name.data, name.len))
 		return state_ref(state);
+	if (v->stands_for) /* an alias: two names of one value must not be restored one after the other */
+		v = snapshot_variable(snapshot, v->stands_for, strlen(v->stands_for));
 	text = strndup((const char *)value.data, value.len);
 	if (!value.len && !strcmp(v->name, "character_set_results")) {
 		free(text);
@@ -287,9 +289,9 @@ static void put_assignment(struct diff *d, const char *name, const char *value)
 	put_text(d->w, d->count == 1 ? "SET " : ",");
 	put_text(d->w, name);
 	wire_put_u8(d->w, '=');
-	if (!value)
+	if (!value || (!*value && v->empty_is_null))
 		put_text(d->w, "NULL");
-	else if (v->is_number)
+	else if (v->is_number || (v->default_is_bare && !strcmp(value, "DEFAULT")))
 		put_text(d->w, value);
 	else
 		put_quoted(d->w, value, d->backslash);
