@@ -492,6 +492,8 @@ class Script:
             elif kind == "reconnect":
                 self.account = ACCOUNTS[0]
             yield kind, self.account
+            if kind == "change_user":  # a server lets the new user keep the old one's role; nobody wants that from a proxy
+                yield "query", "SET ROLE NONE"
             yield from self.ask_state()
             yield "query", f"USE {self.schema()}"
 

@@ -96,7 +96,9 @@ class Side:
         status = result.status & STATUS
         if result.columns is None:
             return ("ok", result.affected, result.insert_id, result.warnings, result.info, status)
-        return ("rows", result.columns, result.rows, result.warnings, status)
+        # A value that stands in for ROW_COUNT() or a user variable need not have the same greatest length and NOT NULL flag.
+        columns = [column._replace(length=0, flags=column.flags & ~1) for column in result.columns]
+        return ("rows", columns, result.rows, result.warnings, status)
 
     def query(self, text):
         """A multi-statement that fails midway has results before its error; they count."""
