@@ -499,10 +499,12 @@ uint64_t cluster_refresh_accounts(struct cluster *cluster)
 	return ticket;
 }
 
-void cluster_refresh_catalog(struct cluster *cluster)
+uint64_t cluster_refresh_catalog(struct cluster *cluster)
 {
-	atomic_fetch_add(&cluster->catalog_job.asked, 1);
+	uint64_t ticket = atomic_fetch_add(&cluster->catalog_job.asked, 1) + 1;
+
 	cluster_wake(cluster);
+	return ticket;
 }
 
 void cluster_refresh_variables(struct cluster *cluster)

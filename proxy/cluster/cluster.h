@@ -35,8 +35,8 @@ void cluster_suspect(struct cluster *cluster, struct server *server);
  * per 200 ms, never lost). Returns a ticket: a snapshot whose accounts_ticket is at least that has been read after this call (or there was
  * no server to read from). */
 uint64_t cluster_refresh_accounts(struct cluster *cluster);
-/* A routine, view or trigger was created, changed or dropped. */
-void cluster_refresh_catalog(struct cluster *cluster);
+/* A routine, view or trigger was created, changed or dropped. Returns a ticket, to be compared with a snapshot's catalog_ticket. */
+uint64_t cluster_refresh_catalog(struct cluster *cluster);
 /* SET GLOBAL went through: what new sessions start with may have changed. */
 void cluster_refresh_variables(struct cluster *cluster);
 

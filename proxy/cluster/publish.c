@@ -99,5 +99,6 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 		fill_reference(s, cluster, reference);
 	fill_accounts(s, cluster);
 	catalog_build(s, cluster->catalog);
+	s->catalog_ticket = cluster->catalog_job.served;
 	return s;
 }

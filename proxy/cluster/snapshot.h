@@ -141,6 +141,7 @@ struct snapshot {
 	struct routine *routines; /* sorted by name; stored functions, loadable functions, procedures */
 	size_t routine_count;
 	bool catalog_known;
+	uint64_t catalog_ticket; /* see cluster_refresh_catalog() */
 };
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);

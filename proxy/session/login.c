@@ -28,7 +28,7 @@ struct login {
 	bool must_verify;     /* only a backend can tell whether the password is right */
 	uint64_t offered;
 	uint64_t capabilities;
-	uint64_t after;	      /* LOGIN_ACCOUNT: a snapshot newer than this decides */
+	uint64_t ticket;      /* LOGIN_ACCOUNT: accounts read after this was given decide */
 	uint64_t began_ms;
 	char *user;
 	char *schema;
@@ -213,8 +213,7 @@ static void look_again(struct client *c)
 		return;
 	}
 	l->step = LOGIN_ACCOUNT;
-	l->after = snapshot_of(c)->number;
-	cluster_refresh_accounts(c->worker->shared->cluster);
+	l->ticket = cluster_refresh_accounts(c->worker->shared->cluster);
 }
 
 enum proof { PROOF_GOOD, PROOF_BAD, PROOF_ASKED };
@@ -371,7 +370,7 @@ void login_recheck(struct client *client)
 
 	if (!l || l->step != LOGIN_ACCOUNT)
 		return;
-	if (snapshot_of(client)->number > l->after && snapshot_of(client)->accounts_known)
+	if (snapshot_of(client)->accounts_ticket >= l->ticket && snapshot_of(client)->accounts_known)
 		judge(client);
 }
 

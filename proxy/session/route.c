@@ -71,7 +71,9 @@ static bool functions_are_harmless(const struct turn *t)
 		return false;
 	if (!(m->facts & SQL_F_FUNCTIONS))
 		return true;
-	if (atomic_load_explicit(&t->client->worker->shared->catalog_after, memory_order_relaxed) >= s->number)
+	/* Without the list of routines every name could be one. */
+	if (!s->catalog_known ||
+	    atomic_load_explicit(&t->client->worker->shared->catalog_ticket, memory_order_relaxed) > s->catalog_ticket)
 		return false;
 	for (int i = 0; i < m->function_count; i++) {
 		const struct routine *r = snapshot_routine(s, t->text + m->functions[i].at, m->functions[i].len);

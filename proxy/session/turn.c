@@ -761,6 +761,16 @@ static void note_locks(struct turn *t)
 	client_note_lock(t->client, t->backend, (takes && answer != CAPTURED_OTHER) - (gives && answer == CAPTURED_ONE && !takes));
 }
 
+/* Until the routines have been read again nothing is believed of any. */
+static void catalog_changed(struct shared *shared)
+{
+	uint64_t ticket = cluster_refresh_catalog(shared->cluster);
+	uint64_t seen = atomic_load(&shared->catalog_ticket);
+
+	while (seen < ticket && !atomic_compare_exchange_weak(&shared->catalog_ticket, &seen, ticket))
+		;
+}
+
 static void note_success(struct turn *t)
 {
 	struct client *c = t->client;
@@ -773,10 +783,8 @@ static void note_success(struct turn *t)
 	client_note_statement(c, b, t->meaning, t->text);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);
-	if (facts & SQL_F_CATALOG) {
-		atomic_store(&c->worker->shared->catalog_after, c->worker->snapshot->number);
-		cluster_refresh_catalog(c->worker->shared->cluster);
-	}
+	if (facts & SQL_F_CATALOG)
+		catalog_changed(c->worker->shared);
 	if (facts & SQL_F_ACCOUNTS)
 		cluster_refresh_accounts(c->worker->shared->cluster);
 	if (t->meaning->verb == SQL_SET && text_has(t, "session_track"))

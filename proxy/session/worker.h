@@ -25,7 +25,7 @@ struct shared {
 	_Atomic(uint32_t) next_id;
 	_Atomic unsigned clients;
 	_Atomic bool draining;
-	_Atomic uint64_t catalog_after; /* a routine changed when this snapshot was current: only a later one knows */
+	_Atomic uint64_t catalog_ticket; /* a routine changed: only a catalog read after this was given knows */
 };
 
 struct worker {
