@@ -596,7 +596,7 @@ static void operator_token(struct lexer *l, struct token *t)
 	/* <=> and ->> */
 	if (n == 2 && ((first == '<' && second == '=') || first == '-') && peek(l, l->at + 2) == '>')
 		n = 3;
-	t->hash = hash_span(l, l->at, l->at + n);
+	t->hash = n == 1 ? first : hash_span(l, l->at, l->at + n);
 	l->at += n;
 	finish(l, t, TOKEN_OPERATOR);
 }

@@ -123,7 +123,7 @@ xmltype zone
 
 # Words the scan of an expression must stop at. The others cost it one test.
 WATCH = """
-update share in select values with into outfile dumpfile sql_calc_found_rows for value currval nextval union_
+update share lock into sql_calc_found_rows for currval nextval
 last_insert_id
 """
 

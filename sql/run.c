@@ -1,30 +1,38 @@
 #include "sql/scan.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /*
  * The fast road over tokens that mean nothing for the judgement: plain words, numbers, short strings, commas, brackets. It takes as
  * many as it can with everything in registers and leaves the rest, and all that is unusual, to lexer_next(). What it takes it
  * takes exactly as the slow road would: the digest and the last three tokens are the same.
  */
 
+/* All in one function, so that struct run lives in registers. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 enum run_class {
-	RUN_STOP, /* the slow road's */
+	RUN_OTHER,
 	RUN_LETTER,
-	RUN_DIGIT,
-	RUN_SINGLE, /* a token by itself: its kind is in `singles` */
-	RUN_OPEN,
-	RUN_DOT,
-	RUN_QUOTE,
 	RUN_SPACE,
+	RUN_DIGIT,
+	RUN_ANGLE,
 };
 
 static const uint8_t classes[256] = {
-	['A' ... 'Z'] = RUN_LETTER, ['a' ... 'z'] = RUN_LETTER, ['_'] = RUN_LETTER, ['0' ... '9'] = RUN_DIGIT,
-	[','] = RUN_SINGLE, ['='] = RUN_SINGLE, [')'] = RUN_SINGLE, ['('] = RUN_OPEN, ['.'] = RUN_DOT,
-	['\''] = RUN_QUOTE, [' '] = RUN_SPACE, ['\t' ... '\r'] = RUN_SPACE,
+	['A' ... 'Z'] = RUN_LETTER, ['a' ... 'z'] = RUN_LETTER, ['_'] = RUN_LETTER,
+	[' '] = RUN_SPACE, ['\t' ... '\r'] = RUN_SPACE, ['0' ... '9'] = RUN_DIGIT, ['<'] = RUN_ANGLE, ['>'] = RUN_ANGLE,
 };
 
-static const uint8_t singles[256] = {
-	[','] = TOKEN_COMMA, ['='] = TOKEN_EQUAL, [')'] = TOKEN_CLOSE,
+/* Bytes that are a token by themselves. */
+static const struct {
+	uint8_t kind;
+	uint8_t item;
+} singles[256] = {
+	[','] = {TOKEN_COMMA, DIGEST_COMMA}, ['='] = {TOKEN_EQUAL, DIGEST_OTHER}, [')'] = {TOKEN_CLOSE, DIGEST_CLOSE},
+	['*'] = {TOKEN_OPERATOR, DIGEST_OTHER}, ['%'] = {TOKEN_OPERATOR, DIGEST_OTHER}, ['?'] = {TOKEN_PARAM, DIGEST_LITERAL},
 };
 
 /* Bytes behind a word or a number that make it something else: x'1f', _utf8'a', 1.5, 2nd, a$b, wide characters. */
@@ -42,13 +50,17 @@ struct run {
 	const unsigned char *end;
 	uint64_t hash;
 	enum digest_state state;
-	struct token *now;
-	struct token *before;
-	struct token *second;
+	struct token *tokens;
+	size_t now; /* index of the current one */
 };
 
+static inline bool between(unsigned c, unsigned low, unsigned high)
+{
+	return c - low <= high - low;
+}
+
 /* Eight bytes, zeros past the end. The text has at least eight. */
-static inline uint64_t load(const struct run *r, const unsigned char *p)
+static ALWAYS_INLINE uint64_t load(const struct run *r, const unsigned char *p)
 {
 	size_t left = (size_t)(r->end - p);
 
@@ -57,20 +69,17 @@ static inline uint64_t load(const struct run *r, const unsigned char *p)
 	return left ? bytes_load(r->end - 8) >> (64 - 8 * left) : 0;
 }
 
-/* The number of bytes in front of the first whose bit in `fits` is missing; not all fit. */
-static inline unsigned count_fitting(uint64_t fits)
+/* Eight times the number of bytes in front of the first whose bit in `fits` is missing; not all fit. */
+static inline unsigned bits_fitting(uint64_t fits)
 {
-	return (unsigned)__builtin_ctzll(~fits & BYTES(0x80)) / 8;
+	return (unsigned)__builtin_ctzll(~fits & BYTES(0x80)) - 7;
 }
 
 /* Makes the bytes up to `end` the current token. */
-static inline void take(struct run *r, enum token_kind kind, const unsigned char *end, const struct word *word)
+static ALWAYS_INLINE void take(struct run *r, enum token_kind kind, const unsigned char *end, const struct word *word)
 {
-	struct token *t = r->second;
+	struct token *t = &r->tokens[r->now = (r->now + 1) % SCAN_TOKENS];
 
-	r->second = r->before;
-	r->before = r->now;
-	r->now = t;
 	t->kind = kind;
 	t->at = (uint32_t)(r->at - r->text);
 	t->len = (uint32_t)(end - r->at);
@@ -79,7 +88,7 @@ static inline void take(struct run *r, enum token_kind kind, const unsigned char
 	r->at = end;
 }
 
-static inline void digest(struct run *r, enum digest_item item, uint64_t hash)
+static ALWAYS_INLINE void digest(struct run *r, enum digest_item item, uint64_t hash)
 {
 	uint8_t move = digest_moves[r->state][item];
 
@@ -91,43 +100,101 @@ static inline void digest(struct run *r, enum digest_item item, uint64_t hash)
 	r->state = (enum digest_state)(move & ~DIGEST_QUIET);
 }
 
-static inline bool run_word(struct run *r)
+/* What is no part of a list ends it. */
+static ALWAYS_INLINE void digest_other(struct run *r, uint64_t hash)
+{
+	if (r->state >= FOLD_HOLDING)
+		r->hash = digest_hash_held(r->state, r->hash);
+	r->hash = word_mix(r->hash, hash);
+	r->state = FOLD_NONE;
+}
+
+/* Moves `p` from the start of a word to its end and adds it to the hash; false when this road is not for it. */
+static ALWAYS_INLINE bool word_end(const struct run *r, const unsigned char **p, uint64_t *hash)
+{
+	uint64_t v, letters, words;
+	unsigned bits;
+
+	for (;; *p += 8) {
+		v = load(r, *p);
+		words = bytes_of_words(v, &letters);
+		if (words != BYTES(0x80))
+			break;
+		*hash = word_mix(*hash, __builtin_bswap64(v | letters >> 2));
+	}
+	bits = bits_fitting(words);
+	if (bits)
+		*hash = word_mix(*hash, __builtin_bswap64(v | letters >> 2) >> (64 - bits));
+	*p += bits / 8;
+	return !(spoils[v >> bits & 0xff] & SPOILS_WORD);
+}
+
+#ifdef __SSE2__
+/* The same for a word of at most 15 bytes with 16 to look at; false when it is longer. */
+static ALWAYS_INLINE bool short_word_end(const unsigned char **p, uint64_t *hash)
+{
+	__m128i v = _mm_loadu_si128((const __m128i *)(const void *)*p);
+	/* The smallest signed byte is the lowest of the range; one comparison then finds all of it. */
+	__m128i from_a = _mm_add_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8((char)(0x80 - 'a')));
+	__m128i from_0 = _mm_add_epi8(v, _mm_set1_epi8((char)(0x80 - '0')));
+	__m128i letters = _mm_cmplt_epi8(from_a, _mm_set1_epi8(-128 + 26));
+	__m128i others = _mm_or_si128(_mm_cmplt_epi8(from_0, _mm_set1_epi8(-128 + 10)), _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+	__m128i folded = _mm_or_si128(v, _mm_and_si128(letters, _mm_set1_epi8(0x20)));
+	unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(_mm_or_si128(letters, others)));
+	uint64_t eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(folded));
+
+	if (n >= 16)
+		return false;
+	if (n > 8) {
+		*hash = word_mix(0, eight);
+		eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(folded, folded)));
+		*hash = word_mix(*hash, eight >> (128 - 8 * n));
+	} else {
+		*hash = word_mix(0, eight >> (64 - 8 * n));
+	}
+	*p += n;
+	return true;
+}
+#else
+static inline bool short_word_end(const unsigned char **p, uint64_t *hash)
+{
+	(void)p, (void)hash;
+	return false;
+}
+#endif
+
+static ALWAYS_INLINE bool run_word(struct run *r)
 {
 	const unsigned char *p = r->at;
-	uint64_t hash = 0, v = load(r, p), letters, words = bytes_of_words(v, &letters);
 	const struct word *word;
-	unsigned n;
+	uint64_t hash = 0;
 
-	for (; words == BYTES(0x80); words = bytes_of_words(v, &letters)) {
-		hash = word_mix(hash, __builtin_bswap64(v | letters >> 2));
-		p += 8;
-		v = load(r, p);
-	}
-	n = count_fitting(words);
-	if (spoils[v >> 8 * n & 0xff] & SPOILS_WORD)
+	if (r->end - p >= 16 && short_word_end(&p, &hash)) {
+		if (spoils[*p] & SPOILS_WORD)
+			return false;
+	} else if (!word_end(r, &p, &hash)) {
 		return false;
-	if (n)
-		hash = word_mix(hash, __builtin_bswap64(v | letters >> 2) >> (64 - 8 * n));
-	word = word_find(hash, r->at, (uint32_t)(p + n - r->at));
+	}
+	word = word_find(hash, r->at, (uint32_t)(p - r->at));
 	if (word->flags & (WORD_WATCH | WORD_LITERAL))
 		return false;
-	take(r, TOKEN_WORD, p + n, word);
-	digest(r, DIGEST_OTHER, hash);
+	take(r, TOKEN_WORD, p, word);
+	digest_other(r, hash);
 	return true;
 }
 
 /* Up to seven digits. */
-static inline bool run_number(struct run *r)
+static ALWAYS_INLINE bool run_number(struct run *r)
 {
 	uint64_t v = load(r, r->at), digits = bytes_between(v & BYTES(0x7f), '0', '9') & ~v;
-	unsigned n;
+	unsigned bits;
 
 	if (digits == BYTES(0x80))
 		return false;
-	n = count_fitting(digits);
-	if (spoils[v >> 8 * n & 0xff] & SPOILS_NUMBER)
+	bits = bits_fitting(digits);
+	if (spoils[v >> bits & 0xff] & SPOILS_NUMBER)
 		return false;
-	take(r, TOKEN_NUMBER, r->at + n, word_none);
+	take(r, TOKEN_NUMBER, r->at + bits / 8, word_none);
 	digest(r, DIGEST_LITERAL, '?');
 	return true;
 }
@@ -139,7 +206,7 @@ static inline uint64_t bytes_equal(uint64_t v, unsigned char c)
 }
 
 /* A string without quotes or backslashes inside, in a character set whose wide characters hide none. */
-static inline bool run_string(struct run *r)
+static ALWAYS_INLINE bool run_string(struct run *r)
 {
 	const unsigned char *p = r->at + 1;
 	uint64_t v, stop = 0;
@@ -161,12 +228,12 @@ static inline bool run_string(struct run *r)
 }
 
 /* A bracket behind what can be no function. */
-static inline bool run_open(struct run *r)
+static ALWAYS_INLINE bool run_open(struct run *r)
 {
-	const struct token *name = r->now;
+	const struct token *name = &r->tokens[r->now], *before = &r->tokens[(r->now + SCAN_TOKENS - 1) % SCAN_TOKENS];
 
 	if (name->kind == TOKEN_QUOTED || (name->kind == TOKEN_WORD && !(name->word->flags & WORD_GRAMMAR)) ||
-	    r->before->kind == TOKEN_DOT)
+	    before->kind == TOKEN_DOT)
 		return false;
 	take(r, TOKEN_OPEN, r->at + 1, word_none);
 	digest(r, DIGEST_OPEN, '(');
@@ -174,45 +241,62 @@ static inline bool run_open(struct run *r)
 }
 
 /* A dot behind what can be no schema of the server's, in front of a name. */
-static inline bool run_dot(struct run *r)
+static ALWAYS_INLINE bool run_dot(struct run *r)
 {
-	if (r->now->kind != TOKEN_WORD || r->now->word->flags & WORD_SCHEMA || r->end - r->at < 2 ||
-	    classes[r->at[1]] == RUN_DIGIT)
+	const struct token *name = &r->tokens[r->now];
+
+	if (name->kind != TOKEN_WORD || name->word->flags & WORD_SCHEMA || r->end - r->at < 2 ||
+	    between(r->at[1], '0', '9'))
 		return false;
 	take(r, TOKEN_DOT, r->at + 1, word_none);
-	digest(r, DIGEST_OTHER, '.');
+	digest_other(r, '.');
 	return true;
 }
 
-static inline bool run_single(struct run *r, unsigned c)
+static ALWAYS_INLINE bool run_single(struct run *r, unsigned c)
 {
-	enum token_kind kind = (enum token_kind)singles[c];
-
-	take(r, kind, r->at + 1, word_none);
-	digest(r, kind == TOKEN_COMMA ? DIGEST_COMMA : kind == TOKEN_CLOSE ? DIGEST_CLOSE : DIGEST_OTHER, c);
+	take(r, (enum token_kind)singles[c].kind, r->at + 1, word_none);
+	digest(r, (enum digest_item)singles[c].item, c);
 	return true;
 }
 
-static inline bool run_token(struct run *r)
+/* < or > alone. */
+static ALWAYS_INLINE bool run_angle(struct run *r, unsigned c)
 {
-	unsigned class;
+	if (r->end - r->at < 2 || between(r->at[1], '<', '>'))
+		return false;
+	take(r, TOKEN_OPERATOR, r->at + 1, word_none);
+	digest_other(r, c);
+	return true;
+}
 
-	while (r->at < r->end && classes[*r->at] == RUN_SPACE)
+static ALWAYS_INLINE bool run_token(struct run *r)
+{
+	unsigned c, class;
+
+	if (r->at < r->end && *r->at == ' ')
 		r->at++;
 	if (r->at >= r->end)
 		return false;
-	class = classes[*r->at];
+	c = *r->at;
+	class = classes[c];
+	while (class == RUN_SPACE && ++r->at < r->end) {
+		c = *r->at;
+		class = classes[c];
+	}
 	if (class == RUN_LETTER)
 		return run_word(r);
-	if (class == RUN_SINGLE)
-		return run_single(r, *r->at);
+	if (singles[c].kind)
+		return run_single(r, c);
 	if (class == RUN_DIGIT)
 		return run_number(r);
-	if (class == RUN_QUOTE)
+	if (c == '\'')
 		return run_string(r);
-	if (class == RUN_DOT)
+	if (c == '(')
+		return run_open(r);
+	if (c == '.')
 		return run_dot(r);
-	return class == RUN_OPEN && run_open(r);
+	return class == RUN_ANGLE && run_angle(r, c);
 }
 
 void scan_run(struct scan *s)
@@ -223,9 +307,8 @@ void scan_run(struct scan *s)
 		.end = s->lexer.text + s->lexer.len,
 		.hash = s->digest.hash,
 		.state = s->digest.state,
-		.now = s->now,
-		.before = s->before,
-		.second = s->second,
+		.tokens = s->tokens,
+		.now = (size_t)(s->now - s->tokens),
 	};
 
 	/* A comment that is code may end anywhere; a sign waits for its number; wide characters may hide quotes. */
@@ -236,7 +319,5 @@ void scan_run(struct scan *s)
 	s->lexer.at = (uint32_t)(r.at - r.text);
 	s->digest.hash = r.hash;
 	s->digest.state = r.state;
-	s->now = r.now;
-	s->before = r.before;
-	s->second = r.second;
+	scan_turn(s, r.now);
 }

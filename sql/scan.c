@@ -21,12 +21,8 @@ void scan_raise(struct scan *s, uint64_t facts, enum sql_target target)
 
 static inline void lex(struct scan *s)
 {
-	struct token *oldest = s->second;
-
-	s->second = s->before;
-	s->before = s->now;
-	s->now = oldest;
-	lexer_next(&s->lexer, oldest);
+	scan_turn(s, (size_t)(s->now - s->tokens) + 1);
+	lexer_next(&s->lexer, s->now);
 }
 
 /* To the next token of this statement, when there is one. */
@@ -159,18 +155,13 @@ static void watch_word(struct scan *s)
 		if (before == W_FOR)
 			scan_raise(s, SQL_F_LOCKING_READ, SQL_TO_PRIMARY);
 		break;
-	case W_IN:
-		if (before == W_LOCK)
+	case W_LOCK:
+		if (scan_peek(s).word->id == W_IN)
 			scan_raise(s, SQL_F_LOCKING_READ, SQL_TO_PRIMARY);
 		break;
 	case W_FOR:
 		if (follows_next_value(s))
 			scan_raise(s, SQL_F_SEQUENCE, SQL_TO_PRIMARY);
-		break;
-	case W_SELECT:
-	case W_VALUES:
-	case W_WITH:
-		s->subquery = true;
 		break;
 	case W_INTO:
 		into(s);
@@ -275,16 +266,14 @@ void scan_init(struct scan *s, const struct sql_context *context, const char *te
 	digest_init(&s->digest);
 	s->context = context;
 	s->out = out;
-	s->now = &s->tokens[0];
-	s->before = &s->tokens[1];
-	s->second = &s->tokens[2];
+	scan_turn(s, 0);
 	s->before->kind = s->second->kind = TOKEN_END;
 	s->before->word = s->second->word = word_none;
 	s->before->at = s->before->len = 0;
 	s->verb = SQL_EMPTY;
 	s->target = SQL_TO_REPLICA;
 	s->facts = 0;
-	s->no_functions = s->in_body = s->subquery = false;
+	s->no_functions = s->in_body = false;
 	s->nested = 0;
 	lexer_next(&s->lexer, s->now);
 	if (!scan_at_end(s))

@@ -13,10 +13,12 @@
 #include "sql/sql.h"
 #include "sql/words.h"
 
+enum { SCAN_TOKENS = 4 }; /* a power of two; three are in use */
+
 struct scan {
 	struct lexer lexer;
 	struct digest digest;
-	struct token tokens[3]; /* the current one and the two before, in turn */
+	struct token tokens[SCAN_TOKENS]; /* the current one and those before it, in turn */
 	struct token *now;
 	struct token *before;
 	struct token *second; /* before `before` */
@@ -28,7 +30,6 @@ struct scan {
 	uint64_t facts;
 	bool no_functions; /* names in front of "(" are columns, types, indexes */
 	bool in_body;	   /* of a stored routine */
-	bool subquery;	   /* a SELECT was seen by the scan of an expression */
 	uint8_t nested;	   /* statements inside statements: a limit keeps the stack small */
 };
 
@@ -53,6 +54,14 @@ void scan_raise(struct scan *scan, uint64_t facts, enum sql_target target);
 /* Reads [schema.]name and goes behind it. */
 bool scan_name(struct scan *scan, struct sql_span *qualifier, struct sql_span *name);
 void scan_add_function(struct scan *scan, struct sql_span name);
+
+/* Makes tokens[at] the current one. */
+static inline void scan_turn(struct scan *scan, size_t at)
+{
+	scan->now = &scan->tokens[at % SCAN_TOKENS];
+	scan->before = &scan->tokens[(at + SCAN_TOKENS - 1) % SCAN_TOKENS];
+	scan->second = &scan->tokens[(at + SCAN_TOKENS - 2) % SCAN_TOKENS];
+}
 
 static inline bool scan_at_end(const struct scan *scan)
 {

@@ -45,22 +45,28 @@ static enum set_value plain_value(const struct scan *s)
 	return text_is(s, text, "default") && s->now->kind == TOKEN_WORD ? VALUE_DEFAULT : VALUE_OTHER;
 }
 
+static bool starts_query(const struct scan *s)
+{
+	enum word_id id = scan_word(s);
+
+	return s->before->kind == TOKEN_OPEN && (id == W_SELECT || id == W_VALUES || id == W_WITH || id == W_TABLE);
+}
+
 /* Watches the value up to the comma behind it or the end. */
 static enum set_value value(struct scan *s)
 {
 	enum set_value plain = plain_value(s);
 	int depth = 0, tokens = 0;
 
-	s->subquery = false;
 	for (; !scan_at_end(s); scan_advance(s), tokens++) {
 		if (s->now->kind == TOKEN_COMMA && depth == 0)
 			break;
 		depth += s->now->kind == TOKEN_OPEN;
 		depth -= s->now->kind == TOKEN_CLOSE;
+		if (starts_query(s))
+			s->facts |= SQL_F_SET_SUBQUERY;
 		scan_watch(s);
 	}
-	if (s->subquery)
-		s->facts |= SQL_F_SET_SUBQUERY;
 	return tokens == 1 ? plain : VALUE_OTHER;
 }
 

@@ -827,7 +827,7 @@ void scan_statement(struct scan *s)
 	s->verb = SQL_EMPTY;
 	s->target = SQL_TO_REPLICA;
 	s->facts = 0;
-	s->subquery = s->no_functions = false;
+	s->no_functions = false;
 	if (scan_at_end(s))
 		return;
 	if (s->nested > NESTING_LIMIT)

@@ -79,7 +79,7 @@ static const struct group groups[] = {
 	{"tpcc", tpcc},
 };
 
-enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 4096 };
+enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 65536 };
 
 static double seconds(void)
 {
@@ -117,7 +117,7 @@ static struct slice run_slice(const struct group *first, size_t n, uint64_t *sin
 	double start = seconds(), used;
 	size_t i, rounds;
 
-	for (rounds = 0; rounds < 2000; rounds++)
+	for (rounds = 0; rounds < 100; rounds++)
 		for (i = 0; i < n; i++)
 			round_of(&first[i], &bytes, &count, sink);
 	used = seconds() - start;
