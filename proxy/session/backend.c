@@ -68,7 +68,7 @@ void backend_set_value(struct backend *backend, struct state *value)
 {
 	if (backend->value == value)
 		return;
-	state_ref(value);
+	value = worker_share_state(backend->worker, value);
 	state_unref(backend->value);
 	backend->value = value;
 }

@@ -79,6 +79,7 @@ struct backend {
 	bool has_last_id;  /* LAST_INSERT_ID() may be other than 0 */
 	bool used;	   /* ran a statement since the last reset: diagnostics are its session's */
 	bool tainted;	   /* its last session left something behind: reset before another uses it */
+	bool shows_timeout; /* its wait_timeout is what its session believes it to be, not the longest there is */
 	bool freezing;	   /* its session's values are being asked for, so that somebody else can have it */
 	bool retire;	   /* close it as soon as it is free */
 	bool guard_lost;   /* a replica's: somebody made it writable */

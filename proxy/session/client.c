@@ -45,7 +45,7 @@ void client_set_value(struct client *client, struct state *value)
 {
 	if (client->value == value)
 		return;
-	state_ref(value);
+	value = worker_share_state(client->worker, value);
 	state_unref(client->value);
 	client->value = value;
 	client_digest_value(client);
@@ -191,6 +191,8 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 	if (c->state == CLIENT_BUSY && c->upload.active && !buf_len(&c->in) && upload_can_flow(c)) {
 		size_t used = upload_bytes(c, bytes, len);
 
+		if (!c->upload.active && c->turn && c->turn->no_reply)
+			turn_sent(c->turn);
 		bytes += used;
 		len -= used;
 		if (!len || c->state == CLIENT_CLOSED)
@@ -332,6 +334,7 @@ void client_free(struct client *c)
 	client_pins_clear(c);
 	free(c->pins);
 	free(c->uvars);
+	free(c->settle);
 	free(c->seen);
 	free(c->host);
 	state_unref(c->value);
@@ -396,6 +399,11 @@ static void forget(struct backend **place, struct backend *b)
 		*place = NULL;
 }
 
+void client_forget_diagnostics(struct client *client, const struct backend *backend)
+{
+	client->last_gone |= client->last == backend;
+}
+
 void client_detach(struct client *client, struct backend *backend)
 {
 	for (struct backend **at = &client->attached; *at; at = &(*at)->next_attached)
@@ -407,7 +415,7 @@ void client_detach(struct client *client, struct backend *backend)
 	backend->client = NULL;
 	backend->pool->sessions--;
 	forget(&client->trx, backend);
-	client->last_gone |= client->last == backend;
+	client_forget_diagnostics(client, backend);
 	forget(&client->last, backend);
 	forget(&client->probe, backend);
 	forget(&client->uvars_at, backend);

@@ -84,7 +84,8 @@ struct client {
 	bool has_last_id;	/* LAST_INSERT_ID() is not 0 or not known to be */
 	bool collation_unknown; /* SET NAMES may have set a collation that no tracker reports */
 	bool token_unknown;	/* it read on the primary: what it has seen may be newer than its token */
-	bool last_gone;		/* the connection that ran its last statement has been taken away */
+	bool last_gone;		/* the connection that ran its last statement was taken away, or has run one of Tandem's own since */
+	bool found_rows_there;	/* FOUND_ROWS() is known to that connection only: SQL_CALC_FOUND_ROWS */
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
 	bool is_serializable;	/* by its isolation level */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
@@ -99,6 +100,7 @@ struct client {
 	struct backend *uvars_at; /* its user variables live there; NULL: in `uvars`, or none */
 	struct backend *last_id_at;
 	struct backend *cursor_at; /* where its cursors and long data are */
+	char *settle;		   /* the probe's text, when it is to make the tracker speak of variables; NULL */
 	char *uvars;		   /* frozen: "SET @`a`=1,@`b`='x'" */
 	int64_t row_count;	   /* ROW_COUNT() and FOUND_ROWS() of its last statement */
 	uint64_t found_rows;
@@ -112,7 +114,8 @@ struct client {
 	struct upload upload;
 	struct buf in; /* bytes received and not yet taken */
 	uint64_t active_ms;
-	uint64_t wait_timeout_ms; /* 0: none */
+	uint32_t wait_timeout_s;  /* as it has set it; 0: never */
+	uint64_t wait_timeout_ms; /* after which it is closed; 0: none */
 };
 
 /* Takes over an accepted, non-blocking socket. NULL when memory ran out (the socket is then closed). */
@@ -141,6 +144,8 @@ struct backend *client_backend_at(const struct client *client, const struct serv
 void client_attach(struct client *client, struct backend *backend);
 /* The session forgets it; the connection itself is the pool's matter. */
 void client_detach(struct client *client, struct backend *backend);
+/* A statement of Tandem's own runs on this connection: ROW_COUNT() and FOUND_ROWS() are known by value only from here on. */
+void client_forget_diagnostics(struct client *client, const struct backend *backend);
 /* Gives all of them back, cleaned where they must be. */
 void client_release_all(struct client *client);
 /* A connection that it had rested on was lost: what it cannot do without ends it, the rest is forgotten. True when it was ended. */

@@ -18,6 +18,12 @@ static size_t payload_len(const struct turn *t)
 	return t->packet_len - WIRE_HEADER_BYTES;
 }
 
+static void look_for_timeout(struct turn *t)
+{
+	if (t->meaning->facts & (SQL_F_SESSION_STATE_READ | SQL_F_READS_UVAR) || t->meaning->verb == SQL_SHOW)
+		t->shows_timeout = turn_text_has(t, "wait_timeout") || (t->meaning->verb == SQL_SHOW && turn_text_has(t, "variables"));
+}
+
 static void judge_text(struct turn *t)
 {
 	struct client *c = t->client;
@@ -31,6 +37,7 @@ static void judge_text(struct turn *t)
 	sql_classify(&c->sql, t->text, t->text_len, &t->own);
 	t->meaning = &t->own;
 	t->is_read = t->own.target == SQL_TO_REPLICA && !(t->own.facts & SQL_F_SETS_UVAR);
+	look_for_timeout(t);
 }
 
 /* It goes where what it executes would go. */
@@ -49,7 +56,7 @@ static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
-	if (t->meaning->facts & SQL_F_READS_LAST && t->client->last_gone && !t->client->last)
+	if (t->meaning->facts & SQL_F_READS_LAST && !t->client->found_rows_there)
 		diagnose_rewrite(t);
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);
@@ -163,6 +170,7 @@ static bool find_statement(struct turn *t, const char *caller)
 	t->meaning = &s->meaning;
 	t->text = s->text;
 	t->text_len = s->len;
+	look_for_timeout(t);
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /*
- * ROW_COUNT() and FOUND_ROWS() of a statement whose connection another session has taken since: both values went by in its reply, and are
- * written into the question.
+ * ROW_COUNT() and FOUND_ROWS() belong to a connection, and connections change hands and run statements of Tandem's own: both values went by
+ * in the reply to the session's last statement, and are written into the question.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -68,14 +68,16 @@ bool diagnose_rewrite(struct turn *turn)
 	char out[4096];
 	size_t len = 0;
 
-	while (at < end && len + 64 < sizeof(out)) {
+	while (at < end && len + 96 < sizeof(out)) {
 		bool starts = at == turn->text || !is_word(at[-1]);
 		size_t rows = starts ? call_length(at, end, &row_count) : 0;
 		size_t found = starts && !rows ? call_length(at, end, &found_rows) : 0;
 
 		if (rows || found) {
 			size_t n = rows + found;
-			int put = snprintf(out + len, sizeof(out) - len, "%lld", rows ? (long long)c->row_count : (long long)c->found_rows);
+			/* LEAST makes it of the type that the function's own result has */
+			int put = snprintf(out + len, sizeof(out) - len, "LEAST(%lld,9223372036854775807)",
+					   rows ? (long long)c->row_count : (long long)c->found_rows);
 
 			len += (size_t)put;
 			if (is_whole_column(turn->text, at, at + n, end) && len + n + 8 < sizeof(out)) {

@@ -102,6 +102,35 @@ static bool fit_variables(struct turn *t)
 	return !w.full && change(t, COM_QUERY, w.data, w.len);
 }
 
+static uint32_t believed_timeout(const struct client *c)
+{
+	const struct snapshot *s = c->worker->snapshot;
+	const char *name = c->capabilities & CLIENT_INTERACTIVE ? "interactive_timeout" : "wait_timeout";
+	const struct tracked_variable *v = snapshot_variable(s, name, strlen(name));
+
+	if (c->wait_timeout_s)
+		return c->wait_timeout_s;
+	return v && v->primary_value ? (uint32_t)strtoul(v->primary_value, NULL, 10) : 28800;
+}
+
+static bool fit_timeout(struct turn *t)
+{
+	char text[64];
+	int len = snprintf(text, sizeof(text), "SET wait_timeout=%u", believed_timeout(t->client));
+
+	t->backend->shows_timeout = true;
+	return change(t, COM_QUERY, text, (size_t)len);
+}
+
+void fit_hide_timeout(struct backend *backend)
+{
+	static const char text[] = "SET wait_timeout=31536000";
+
+	backend->shows_timeout = false;
+	client_forget_diagnostics(backend->client, backend);
+	backend_command(backend, EXPECT_CLEAN, COM_QUERY, text, sizeof(text) - 1);
+}
+
 static bool fit_role(struct turn *t)
 {
 	const char *want = t->aim->role, *have = t->backend->value->role;
@@ -285,7 +314,7 @@ enum fit fit_backend(struct turn *turn)
 		step = go_to(turn, turn->client->value);
 	if (step != FIT_READY)
 		return step;
-	if (!fit_named(turn))
+	if (!fit_named(turn) || (turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)))
 		return FIT_FAILED;
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;
@@ -372,6 +401,7 @@ bool fit_freeze(struct backend *backend)
 
 	buf_fini(&backend->captured);
 	backend->freezing = true;
+	client_forget_diagnostics(backend->client, backend);
 	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, sizeof(text) - 1);
 }
 

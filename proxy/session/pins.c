@@ -113,7 +113,9 @@ static uint64_t facts_of_call(const struct client *c, const struct sql_meaning *
 	if (m->verb != SQL_CALL || !(m->facts & SQL_F_OPAQUE) || !m->name.len)
 		return m->facts;
 	r = snapshot_routine(c->worker->snapshot, text + m->name.at, m->name.len);
-	return r ? (m->facts & ~SQL_F_OPAQUE) | (r->facts & ~SQL_F_TEMP_NAMED) : m->facts;
+	if (!r || r->facts & SQL_F_SETS_SESSION) /* not every SET inside is reported by the tracker */
+		return m->facts;
+	return (m->facts & ~SQL_F_OPAQUE) | (r->facts & ~SQL_F_TEMP_NAMED);
 }
 
 static const uint64_t pinning = SQL_F_CREATES_TEMP | SQL_F_DROPS_TABLE | SQL_F_RELEASE_ALL_LOCKS | SQL_F_FLUSH_LOCK |

@@ -135,6 +135,16 @@ static void pass_prepared(struct turn *t, struct backend *b, struct walk_item *i
 	pass_raw(t->client, item);
 }
 
+static void pass_error(struct client *c, uint16_t code, const char *sqlstate, const char *message, uint8_t seq)
+{
+	struct wire_writer w;
+
+	output_begin(&c->worker->out, &c->io);
+	w = output_packet(&c->worker->out, 600);
+	wire_put_err(&w, code, sqlstate, message, seq);
+	output_packet_end(&c->worker->out, &w);
+}
+
 /* An ERR that the client is to see, unless the statement is better asked elsewhere. */
 static void forward_err(struct turn *t, struct backend *b, const struct walk_item *item)
 {
@@ -144,11 +154,13 @@ static void forward_err(struct turn *t, struct backend *b, const struct walk_ite
 		protocol_error(b, "malformed ERR");
 		return;
 	}
-	if (turn_refused(t, b, &err)) {
+	if (turn_refused(t, b, &err))
 		head_expect(b)->what = EXPECT_DROP;
-		return;
-	}
-	pass_raw(t->client, item);
+	else if (turn_in_read_only_block(t, b, &err))
+		pass_error(t->client, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006",
+			   "Cannot execute statement in a READ ONLY transaction", item->seq);
+	else
+		pass_raw(t->client, item);
 }
 
 static void forward_infile(struct turn *t, const struct walk_item *item)
@@ -246,7 +258,7 @@ static void swallow_ok(struct backend *b, const struct expect *e, const struct w
 		protocol_error(b, "malformed OK");
 		return;
 	}
-	if (e->what == EXPECT_PROBE && b->client)
+	if ((e->what == EXPECT_PROBE || e->what == EXPECT_CAPTURE) && b->client)
 		tracking_adopt(b->client, b, &ok);
 	else
 		b->status = ok.status;

@@ -11,6 +11,7 @@
 static const char *const not_state[] = {
 	"character_set_database", "collation_database", "interactive_timeout", "max_relay_log_size",
 	"max_user_connections",	  "net_buffer_length",	"server_id",	       "sql_slave_skip_counter",
+	"wait_timeout", /* Tandem's own matter: see fit.c */
 };
 
 static bool is_state(const char *name, size_t len)
@@ -173,12 +174,16 @@ static void assign_server_defaults(struct state *s, const struct snapshot *snaps
 struct state *state_new(const struct snapshot *snapshot, int server, uint8_t charset, const char *schema)
 {
 	struct state *s = copy_state(NULL, (uint32_t)snapshot->variable_count);
+	struct state_variable *fit;
 
 	s->schema = copy(schema);
 	if (server >= 0)
 		assign_server_defaults(s, snapshot, server);
 	assign_charset(s, snapshot, charset);
 	rehash(s);
+	fit = realloc(s->variables, (s->count + 1) * sizeof(*fit));
+	if (fit)
+		s->variables = fit;
 	return s;
 }
 

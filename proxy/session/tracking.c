@@ -102,8 +102,11 @@ static void adopt_variable(struct client *c, struct backend *b, const struct wir
 		c->collation_unknown = true;
 	if (is_named(e->name, "collation_connection"))
 		c->collation_unknown = false;
-	if (is_named(e->name, "wait_timeout"))
-		c->wait_timeout_ms = strtoull((const char *)e->value.data, NULL, 10) * 1000;
+	if (is_named(e->name, "wait_timeout")) {
+		c->wait_timeout_s = (uint32_t)strtoull((const char *)e->value.data, NULL, 10);
+		c->wait_timeout_ms = c->wait_timeout_s * UINT64_C(1000);
+		b->shows_timeout = true;
+	}
 	if (shared) {
 		set_values(c, b, state_with_variable(c->value, c->worker->snapshot, e->name, e->value));
 	} else {

@@ -1,6 +1,7 @@
 #include "proxy/session/turn.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,8 @@ static void turn_end(struct turn *t)
 	struct backend *b = t->backend;
 
 	turn_unpark(t);
+	if (b && b->shows_timeout && b->state == BACKEND_READY)
+		fit_hide_timeout(b);
 	c->turn = NULL;
 	turn_free(t);
 	if (c->state != CLIENT_BUSY)
@@ -211,6 +214,7 @@ static bool capture(struct turn *t, struct backend *b, enum capture_what what, c
 	t->wait = WAIT_CAPTURE;
 	t->capture = (uint8_t)what;
 	t->captured_from = b;
+	client_forget_diagnostics(t->client, b);
 	return backend_command(b, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
 }
 
@@ -222,6 +226,8 @@ static void ask_position(struct turn *t, struct backend *b)
 	if (!capture(t, b, CAPTURE_ASK, mysql ? "SELECT @@global.gtid_executed" : "SELECT @@global.gtid_current_pos"))
 		backend_lost(b, "cannot send", 0, NULL, NULL);
 }
+
+static bool learn_collation(struct turn *t);
 
 static bool first_value(struct backend *b, struct wire_bytes *value)
 {
@@ -267,19 +273,21 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 
 	if (failed) {
 		turn->on_primary = true;
-		if (turn->capture == CAPTURE_COLLATION)
-			turn_end(turn);
-		else
+		if (turn->capture == CAPTURE_ASK)
 			turn_advance(turn);
+		else
+			turn_end(turn);
 		return;
 	}
 	if (turn->capture == CAPTURE_ASK) {
 		position_came(turn, backend);
 		return;
 	}
-	if (first_value(backend, &v))
+	if (turn->capture == CAPTURE_COLLATION && first_value(backend, &v))
 		set_collation(turn->client, backend, v);
 	buf_fini(&backend->captured);
+	if (turn->capture == CAPTURE_SETTLE && learn_collation(turn))
+		return;
 	turn_end(turn);
 }
 
@@ -382,6 +390,13 @@ static bool send_probe(struct turn *t)
 	if (c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST)
 		return true;
 	c->probe = NULL;
+	if (c->settle) {
+		bool sent = backend_command(t->backend, EXPECT_PROBE, COM_QUERY, c->settle, strlen(c->settle));
+
+		free(c->settle);
+		c->settle = NULL;
+		return sent;
+	}
 	return backend_command(t->backend, EXPECT_PROBE, COM_QUERY, text, sizeof(text) - 1);
 }
 
@@ -431,10 +446,14 @@ static void send_statement(struct turn *t)
 	}
 	if (c->upload.active)
 		upload_flow(c);
-	if (t->no_reply && !c->upload.active) {
-		note_long_data(t);
-		turn_end(t);
-	}
+	if (t->no_reply && !c->upload.active)
+		turn_sent(t);
+}
+
+void turn_sent(struct turn *turn)
+{
+	note_long_data(turn);
+	turn_end(turn);
 }
 
 static enum step fit(struct turn *t)
@@ -640,6 +659,11 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 	return turn->retry;
 }
 
+bool turn_in_read_only_block(const struct turn *turn, const struct backend *backend, const struct wire_err *err)
+{
+	return backend->is_replica && is_read_only_refusal(err) && client_needs_backend(turn->client, backend);
+}
+
 struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared)
 {
 	struct client *c = turn->client;
@@ -719,7 +743,7 @@ void statement_abandon(struct client *client, struct statement *statement)
 	recount_cursors(client);
 }
 
-static bool text_has(const struct turn *t, const char *word)
+bool turn_text_has(const struct turn *t, const char *word)
 {
 	size_t n = strlen(word);
 
@@ -771,6 +795,30 @@ static void catalog_changed(struct shared *shared)
 		;
 }
 
+/* Not every statement that changes LAST_INSERT_ID() says so in its OK: INSERT ... RETURNING does not, nor does one that failed half-way. */
+static void note_last_id(struct turn *t)
+{
+	struct client *c = t->client;
+
+	switch (t->meaning->verb) {
+	case SQL_INSERT:
+	case SQL_REPLACE:
+	case SQL_LOAD:
+	case SQL_CALL:
+	case SQL_CREATE:
+	case SQL_EXECUTE:
+	case SQL_EXECUTE_IMMEDIATE:
+	case SQL_COMPOUND:
+	case SQL_OTHER:
+		c->has_last_id = t->backend->has_last_id = true;
+		c->last_id_at = t->backend;
+		c->last_id_lost = false;
+		break;
+	default:
+		break;
+	}
+}
+
 static void note_success(struct turn *t)
 {
 	struct client *c = t->client;
@@ -787,7 +835,7 @@ static void note_success(struct turn *t)
 		catalog_changed(c->worker->shared);
 	if (facts & SQL_F_ACCOUNTS)
 		cluster_refresh_accounts(c->worker->shared->cluster);
-	if (t->meaning->verb == SQL_SET && text_has(t, "session_track"))
+	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))
 		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
 	if (t->saw_rows && !b->is_replica && t->meaning->target != SQL_TO_ROLE)
 		c->token_unknown = true;
@@ -796,6 +844,50 @@ static void note_success(struct turn *t)
 static bool is_plain_read(const struct turn *t)
 {
 	return t->is_read && t->meaning->target == SQL_TO_REPLICA;
+}
+
+/* MariaDB's tracker is silent about "SET @@name = value" without a scope: set to itself with one, it reports the variable. */
+static bool settle_text(const struct turn *t, char *out, size_t size)
+{
+	const char *at = t->text, *end = t->text + t->text_len;
+	size_t len = 0;
+
+	if (t->meaning->verb != SQL_SET)
+		return false;
+	for (; at + 2 < end; at++) {
+		const char *name = at + 2, *p = name, *after;
+		int put;
+
+		if (at[0] != '@' || at[1] != '@')
+			continue;
+		while (p < end && (isalnum((unsigned char)*p) || *p == '_'))
+			p++;
+		for (after = p; after < end && isspace((unsigned char)*after);)
+			after++;
+		if (p == name || after == end || (*after != '=' && *after != ':'))
+			continue;
+		put = snprintf(out + len, size - len, "%s@@session.%.*s=@@session.%.*s", len ? "," : "SET ", (int)(p - name), name,
+			       (int)(p - name), name);
+		if (put < 0 || (size_t)put >= size - len)
+			return false;
+		len += (size_t)put;
+	}
+	return len > 0;
+}
+
+static bool settle(struct turn *t)
+{
+	char text[1024];
+	struct client *c = t->client;
+
+	if (!settle_text(t, text, sizeof(text)))
+		return false;
+	if (!t->warnings)
+		return capture(t, t->backend, CAPTURE_SETTLE, text);
+	c->probe = t->backend; /* its warnings may still be asked for */
+	free(c->settle);
+	c->settle = strdup(text);
+	return false;
 }
 
 /* SET NAMES and its kind: the collation is known from the character set, or has to be asked for. */
@@ -812,7 +904,7 @@ static bool learn_collation(struct turn *t)
 		return false;
 	}
 	cs = charset_default(!strcmp(name, "utf8") ? "utf8mb3" : name, strlen(!strcmp(name, "utf8") ? "utf8mb3" : name));
-	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && text_has(t, "names") && !text_has(t, "collate") &&
+	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && turn_text_has(t, "names") && !turn_text_has(t, "collate") &&
 	    c->sql.flavour == SQL_MARIADB && c->sql.version < 110200) {
 		set_collation(c, t->backend, (struct wire_bytes){ (const uint8_t *)cs->collation, strlen(cs->collation) });
 		return false;
@@ -828,8 +920,10 @@ static void note_last(struct turn *t)
 	c->last = t->backend;
 	c->last_gone = false;
 	c->row_count = t->failed ? -1 : t->row_count;
-	if (t->saw_rows)
+	if (t->saw_rows) {
 		c->found_rows = t->found_rows;
+		c->found_rows_there = t->meaning->facts & SQL_F_CALC_FOUND_ROWS;
+	}
 }
 
 void turn_done(struct turn *turn)
@@ -850,13 +944,15 @@ void turn_done(struct turn *turn)
 		c->pending_last = turn->warnings || turn->failed || turn->meaning->facts & SQL_F_CALC_FOUND_ROWS;
 	}
 	turn_note_cursor(turn);
+	if (turn->command != COM_STMT_PREPARE && (turn->text || turn->is_long))
+		note_last_id(turn);
 	if (!turn->failed)
 		note_success(turn);
 	else if (!is_plain_read(turn) && b->state != BACKEND_DEAD)
 		c->probe = b;
 	if (turn->reply == REPLY_STREAM)
 		b->retire = true;
-	if (!turn->failed && learn_collation(turn))
+	if (!turn->failed && (settle(turn) || learn_collation(turn)))
 		return;
 	turn_end(turn);
 }

@@ -56,6 +56,7 @@ struct turn {
 	bool failed;	    /* its reply was, or ended in, an ERR */
 	bool waited_for_position; /* its time in the park is over */
 	bool saw_rows;
+	bool shows_timeout; /* it asks for wait_timeout, which connections to servers have at its highest */
 	bool cursor_open;
 	bool demoted;	    /* the primary said that it is read-only: wait for a word from the cluster */
 	uint16_t warnings;
@@ -104,6 +105,8 @@ void turn_unpark(struct turn *turn);
 void turn_free(struct turn *turn);
 /* Room for a packet of this size, what is there being kept. */
 bool turn_grow(struct turn *turn, size_t size) __attribute__((warn_unused_result));
+/* Case-insensitive search in its text. */
+bool turn_text_has(const struct turn *turn, const char *word);
 /* Whether its statement has a cursor open after the reply. */
 void turn_note_cursor(struct turn *turn);
 
@@ -122,6 +125,10 @@ void turn_dropped(struct backend *backend);
 struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared);
 /* An ERR as answer: true when the client is not to see it, because the statement will be asked elsewhere. */
 bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err);
+/* The refusal of a replica's read_only inside its client's own READ ONLY transaction: the primary would have said 1792. */
+bool turn_in_read_only_block(const struct turn *turn, const struct backend *backend, const struct wire_err *err);
+/* A command without a reply has gone out whole. */
+void turn_sent(struct turn *turn);
 /* An OK or the end of rows passed by. */
 void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows, uint64_t rows);
 
@@ -159,7 +166,7 @@ struct route_answer route_turn(struct turn *turn);
 void route_learn_write(uint64_t digest);
 
 /* fit.c */
-enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION };
+enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE };
 enum fit {
 	FIT_READY,   /* nothing to do, or everything has been answered, or is pipelined in front of a read */
 	FIT_WAITING, /* answers must come first */
@@ -171,6 +178,8 @@ enum fit fit_backend(struct turn *turn);
 uint32_t fit_prepare_budget(const struct backend *backend);
 /* The server has reached max_prepared_stmt_count: keep fewer, and close some now. */
 void fit_too_many_prepared(struct backend *backend);
+/* Makes the connection's wait_timeout the longest again. */
+void fit_hide_timeout(struct backend *backend);
 /* COM_STMT_CLOSE of a server's number. */
 void fit_close_prepared(struct backend *backend, uint32_t id);
 /* Does stealing this connection lose something that is not known by value yet? */

@@ -507,6 +507,17 @@ struct client *worker_find_client(struct worker *worker, uint32_t id)
 	return NULL;
 }
 
+struct state *worker_share_state(struct worker *worker, struct state *state)
+{
+	struct state **slot = &worker->states[state->hash % (sizeof(worker->states) / sizeof(worker->states[0]))];
+
+	if (*slot == state || (*slot && state_equal(*slot, state)))
+		return state_ref(*slot);
+	state_unref(*slot);
+	*slot = state_ref(state);
+	return state_ref(state);
+}
+
 /* ---- Life ---- */
 
 static struct event_base *new_base(void)
@@ -587,6 +598,8 @@ void worker_fini(struct worker *worker)
 		free(t->packet);
 		free(t);
 	}
+	for (size_t i = 0; i < sizeof(w->states) / sizeof(w->states[0]); i++)
+		state_unref(w->states[i]);
 	if (w->reaper)
 		event_free(w->reaper);
 	if (w->ticker)

@@ -48,6 +48,7 @@ struct worker {
 	struct event *reaper;	/* frees the dead at the end of the loop turn */
 	struct event *ticker;	/* every 50 ms: deadlines, idle time */
 	struct event *park_timer;
+	struct state *states[64]; /* seen lately: equal ones are kept once */
 	struct output out;	/* the reply being passed on */
 	uint64_t now_ms;	/* refreshed each tick; coarse */
 	SSL_CTX *server_tls[CLUSTER_MAX_SERVERS];
@@ -75,6 +76,8 @@ void worker_post_wanted(struct worker *worker, struct server *server, bool wake)
 /* The worker's own thread: */
 void worker_bury_client(struct worker *worker, struct client *client);
 void worker_bury_backend(struct worker *worker, struct backend *backend);
+/* A reference to the state, or to an equal one that others use already. */
+struct state *worker_share_state(struct worker *worker, struct state *state);
 struct client *worker_find_client(struct worker *worker, uint32_t id);
 struct server_pool *worker_pool(struct worker *worker, const struct server *server);
 void worker_park(struct worker *worker, struct turn *turn, uint64_t wait_ms);
