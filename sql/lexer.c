@@ -459,7 +459,12 @@ static uint32_t hash_word(const struct lexer *l, uint32_t at, uint64_t *hash)
 
 static void word(struct lexer *l, struct token *t)
 {
-	l->at = hash_word(l, t->at, &t->hash);
+	const unsigned char *p = l->text + t->at;
+
+	if (l->len - t->at >= 16 && fold[*p] < 0x80 && *p != '$' && bytes_short_word(&p, &t->hash))
+		l->at = (uint32_t)(p - l->text);
+	else
+		l->at = hash_word(l, t->at, &t->hash);
 	if (peek(l, l->at) >= 0x80 || peek(l, l->at) == '$') {
 		long_word_end(l, t->at);
 		t->hash = hash_span(l, t->at, l->at);

@@ -9,6 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "sql/sql.h"
 #include "sql/words.h"
 
@@ -36,10 +40,16 @@ struct token {
 	enum token_kind kind;
 	uint32_t at;
 	uint32_t len;
-	struct sql_span inner;
+	struct sql_span inner;	 /* not for words: see token_name() */
 	uint64_t hash;		 /* of the folded text, words and quoted identifiers alike; all literals share one */
 	const struct word *word; /* word_none for everything but a TOKEN_WORD that is known */
 } __attribute__((aligned(64))); /* a cache line each; their index is a shift */
+
+/* The text of a word or of an identifier without its quotes. */
+static inline struct sql_span token_name(const struct token *token)
+{
+	return token->kind == TOKEN_WORD ? (struct sql_span){token->at, token->len} : token->inner;
+}
 
 struct lexer {
 	const unsigned char *text;
@@ -99,5 +109,39 @@ static inline uint64_t bytes_of_words(uint64_t v, uint64_t *letters)
 	*letters = bytes_between(low | BYTES(0x20), 'a', 'z') & ascii;
 	return *letters | ((bytes_between(low, '0', '9') | underscores) & ascii);
 }
+
+#ifdef __SSE2__
+/* Moves `p` to the end of a word of 1 to 15 bytes, with 16 to look at, and sets its hash; false when it is longer. */
+static inline bool bytes_short_word(const unsigned char **p, uint64_t *hash)
+{
+	__m128i v = _mm_loadu_si128((const __m128i *)(const void *)*p);
+	/* The smallest signed byte is the lowest of the range; one comparison then finds all of it. */
+	__m128i from_a = _mm_add_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8((char)(0x80 - 'a')));
+	__m128i from_0 = _mm_add_epi8(v, _mm_set1_epi8((char)(0x80 - '0')));
+	__m128i letters = _mm_cmplt_epi8(from_a, _mm_set1_epi8(-128 + 26));
+	__m128i others = _mm_or_si128(_mm_cmplt_epi8(from_0, _mm_set1_epi8(-128 + 10)), _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+	__m128i folded = _mm_or_si128(v, _mm_and_si128(letters, _mm_set1_epi8(0x20)));
+	unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(_mm_or_si128(letters, others)));
+	uint64_t eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(folded));
+
+	if (n >= 16)
+		return false;
+	if (n > 8) {
+		*hash = word_mix(0, eight);
+		eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(folded, folded)));
+		*hash = word_mix(*hash, eight >> (128 - 8 * n));
+	} else {
+		*hash = word_mix(0, eight >> (64 - 8 * n));
+	}
+	*p += n;
+	return true;
+}
+#else
+static inline bool bytes_short_word(const unsigned char **p, uint64_t *hash)
+{
+	(void)p, (void)hash;
+	return false;
+}
+#endif
 
 #endif

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Writes words.inc and word_ids.h: every word the classifier knows, in an open hash table that is ready at compile time.
+"""Writes words.inc and word_ids.h: every word the classifier knows, in a perfect hash table that is ready at compile time.
 
 Run it in this folder after changing a list. The hash is word_hash() of lexer.h; the two must agree, and a unit test looks
 every word up again.
 """
 
-SLOTS = 4096
+SLOTS = 2048
 MASK64 = (1 << 64) - 1
 FACTOR = 0x9E3779B97F4A7C15
 
@@ -173,16 +173,33 @@ def lists():
     return words
 
 
+def place(words, window):
+    """A perfect hash: each word has a slot of its own, found by a window of the hash and a shift for its top byte."""
+    buckets = [[] for _ in range(256)]
+    for name in words:
+        buckets[word_hash(name) >> 56].append(name)
+    places, shifts = {}, [0] * 256
+    for number in sorted(range(256), key=lambda n: -len(buckets[n])):
+        for shift in range(SLOTS):
+            slots = [(word_hash(n) >> window ^ shift) % SLOTS for n in buckets[number]]
+            if len(set(slots)) == len(slots) and not any(at in places for at in slots):
+                break
+        else:
+            return None, None
+        shifts[number] = shift
+        places.update(zip(slots, buckets[number]))
+    return places, shifts
+
+
 def main():
     words = lists()
-    names = sorted(words)
-    named = [n for n in names if words[n]["named"]]
-    slots = [0] * SLOTS
-    for number, name in enumerate(names, 1):
-        at = (word_hash(name) >> 40) % SLOTS
-        while slots[at]:
-            at = (at + 1) % SLOTS
-        slots[at] = number
+    named = [n for n in sorted(words) if words[n]["named"]]
+    for window in range(44):
+        places, shifts = place(words, window)
+        if places:
+            break
+    else:
+        raise SystemExit("no perfect hash: more SLOTS")
 
     with open("word_ids.h", "w") as out:
         out.write("/* Written by make_words.py. Words that have a name in the code. */\n"
@@ -190,22 +207,21 @@ def main():
                   "enum word_id {\n\tW_NONE,\n\tW_PLAIN, /* known, but nobody asks for it by name */\n")
         for n in named:
             out.write(f"\tW_{n.upper()},\n")
-        out.write(f"}};\n\nenum {{ WORD_SLOTS = {SLOTS} }};\n\n#endif\n")
+        out.write(f"}};\n\nenum {{ WORD_SLOTS = {SLOTS}, WORD_WINDOW = {window} }};\n\n#endif\n")
 
     with open("words.inc", "w") as out:
-        out.write("/* Written by make_words.py. */\nconst struct word word_list[] = {\n\t{.text = \"\"},\n")
-        for n in names:
+        out.write("/* Written by make_words.py. */\nconst struct word word_list[WORD_SLOTS + 1] = {\n")
+        for at, n in sorted(places.items()):
             w = words[n]
             flags = " | ".join(sorted(w["flags"])) or "0"
             ident = f"W_{n.upper()}" if w["named"] else "W_PLAIN"
-            out.write(f"\t{{UINT64_C({word_hash(n):#018x}), {w['facts']}, \"{n}\", {ident}, {flags}, "
-                      f"SQL_TO_{w['target']}, {len(n)}}},\n")
-        out.write("};\n\nconst uint64_t word_hashes[] = {\n\t0,\n")
-        for n in names:
-            out.write(f"\tUINT64_C({word_hash(n):#018x}),\n")
-        out.write("};\n\nconst uint16_t word_slots[WORD_SLOTS] = {\n")
-        for i in range(0, SLOTS, 24):
-            out.write("\t" + ", ".join(str(s) for s in slots[i:i + 24]) + ",\n")
+            out.write(f"\t[{at}] = {{{w['facts']}, \"{n}\", {ident}, {flags}, SQL_TO_{w['target']}, {len(n)}}},\n")
+        out.write("\t[WORD_SLOTS] = {.text = \"\"},\n};\n\nconst uint64_t word_hashes[WORD_SLOTS] = {\n")
+        for at, n in sorted(places.items()):
+            out.write(f"\t[{at}] = UINT64_C({word_hash(n):#018x}),\n")
+        out.write("};\n\nconst uint16_t word_shifts[256] = {\n")
+        for i in range(0, 256, 16):
+            out.write("\t" + ", ".join(str(x) for x in shifts[i:i + 16]) + ",\n")
         out.write("};\n")
 
 

@@ -1,9 +1,5 @@
 #include "sql/scan.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 /*
  * The fast road over tokens that mean nothing for the judgement: plain words, numbers, short strings, commas, brackets. It takes as
  * many as it can with everything in registers and leaves the rest, and all that is unusual, to lexer_next(). What it takes it
@@ -75,7 +71,7 @@ static inline unsigned bits_fitting(uint64_t fits)
 	return (unsigned)__builtin_ctzll(~fits & BYTES(0x80)) - 7;
 }
 
-/* Makes the bytes up to `end` the current token. */
+/* Makes the bytes up to `end` the current token. Words and what else comes here have no `inner`: see token_name(). */
 static ALWAYS_INLINE void take(struct run *r, enum token_kind kind, const unsigned char *end, const struct word *word)
 {
 	struct token *t = &r->tokens[r->now = (r->now + 1) % SCAN_TOKENS];
@@ -83,7 +79,6 @@ static ALWAYS_INLINE void take(struct run *r, enum token_kind kind, const unsign
 	t->kind = kind;
 	t->at = (uint32_t)(r->at - r->text);
 	t->len = (uint32_t)(end - r->at);
-	t->inner = (struct sql_span){t->at, t->len};
 	t->word = word;
 	r->at = end;
 }
@@ -129,39 +124,12 @@ static ALWAYS_INLINE bool word_end(const struct run *r, const unsigned char **p,
 	return !(spoils[v >> bits & 0xff] & SPOILS_WORD);
 }
 
-#ifdef __SSE2__
-/* The same for a word of at most 15 bytes with 16 to look at; false when it is longer. */
-static ALWAYS_INLINE bool short_word_end(const unsigned char **p, uint64_t *hash)
+/* The usual gap, taken where it is known to be usual; run_token() skips all others. */
+static ALWAYS_INLINE void skip_one_space(struct run *r)
 {
-	__m128i v = _mm_loadu_si128((const __m128i *)(const void *)*p);
-	/* The smallest signed byte is the lowest of the range; one comparison then finds all of it. */
-	__m128i from_a = _mm_add_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8((char)(0x80 - 'a')));
-	__m128i from_0 = _mm_add_epi8(v, _mm_set1_epi8((char)(0x80 - '0')));
-	__m128i letters = _mm_cmplt_epi8(from_a, _mm_set1_epi8(-128 + 26));
-	__m128i others = _mm_or_si128(_mm_cmplt_epi8(from_0, _mm_set1_epi8(-128 + 10)), _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
-	__m128i folded = _mm_or_si128(v, _mm_and_si128(letters, _mm_set1_epi8(0x20)));
-	unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(_mm_or_si128(letters, others)));
-	uint64_t eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(folded));
-
-	if (n >= 16)
-		return false;
-	if (n > 8) {
-		*hash = word_mix(0, eight);
-		eight = __builtin_bswap64((uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(folded, folded)));
-		*hash = word_mix(*hash, eight >> (128 - 8 * n));
-	} else {
-		*hash = word_mix(0, eight >> (64 - 8 * n));
-	}
-	*p += n;
-	return true;
+	if (r->at < r->end)
+		r->at += *r->at == ' ';
 }
-#else
-static inline bool short_word_end(const unsigned char **p, uint64_t *hash)
-{
-	(void)p, (void)hash;
-	return false;
-}
-#endif
 
 static ALWAYS_INLINE bool run_word(struct run *r)
 {
@@ -169,7 +137,7 @@ static ALWAYS_INLINE bool run_word(struct run *r)
 	const struct word *word;
 	uint64_t hash = 0;
 
-	if (r->end - p >= 16 && short_word_end(&p, &hash)) {
+	if (r->end - p >= 16 && bytes_short_word(&p, &hash)) {
 		if (spoils[*p] & SPOILS_WORD)
 			return false;
 	} else if (!word_end(r, &p, &hash)) {
@@ -180,6 +148,7 @@ static ALWAYS_INLINE bool run_word(struct run *r)
 		return false;
 	take(r, TOKEN_WORD, p, word);
 	digest_other(r, hash);
+	skip_one_space(r);
 	return true;
 }
 
@@ -274,16 +243,12 @@ static ALWAYS_INLINE bool run_token(struct run *r)
 {
 	unsigned c, class;
 
-	if (r->at < r->end && *r->at == ' ')
-		r->at++;
-	if (r->at >= r->end)
-		return false;
-	c = *r->at;
-	class = classes[c];
-	while (class == RUN_SPACE && ++r->at < r->end) {
+	do {
+		if (r->at >= r->end)
+			return false;
 		c = *r->at;
 		class = classes[c];
-	}
+	} while (class == RUN_SPACE && r->at++);
 	if (class == RUN_LETTER)
 		return run_word(r);
 	if (singles[c].kind)

@@ -106,6 +106,7 @@ static void known_call(struct scan *s, const struct word *word)
 static void call(struct scan *s)
 {
 	const struct token *name = s->before;
+	const struct sql_span span = token_name(name);
 	const struct word *word = name->word;
 	bool qualified = s->second->kind == TOKEN_DOT;
 	bool adjacent = name->at + name->len == s->now->at;
@@ -122,9 +123,9 @@ static void call(struct scan *s)
 	/* An alias or a table with its columns. */
 	if (s->second->word->id == W_AS || s->second->word->id == W_INTO || s->second->word->id == W_TABLE)
 		return;
-	if (acts((const char *)s->lexer.text + name->inner.at, name->inner.len))
+	if (acts((const char *)s->lexer.text + span.at, span.len))
 		scan_raise(s, 0, SQL_TO_PRIMARY);
-	scan_add_function(s, name->inner);
+	scan_add_function(s, span);
 }
 
 /* Behind INTO of a SELECT. */
@@ -245,23 +246,32 @@ bool scan_name(struct scan *s, struct sql_span *qualifier, struct sql_span *name
 	*qualifier = *name = (struct sql_span){0, 0};
 	if (!scan_is_name(s))
 		return false;
-	*name = s->now->inner;
+	*name = token_name(s->now);
 	scan_advance(s);
 	while (s->now->kind == TOKEN_DOT) {
 		scan_advance(s);
 		if (!scan_is_name(s))
 			break;
 		*qualifier = *name;
-		*name = s->now->inner;
+		*name = token_name(s->now);
 		scan_advance(s);
 	}
 	return true;
 }
 
-/* Token by token instead of one memset(): most of them is written before it is read. */
+static void clear(struct sql_meaning *out)
+{
+	const size_t behind = offsetof(struct sql_meaning, functions) + sizeof(out->functions);
+
+	memset(out, 0, offsetof(struct sql_meaning, functions));
+	memset((char *)out + behind, 0, sizeof(*out) - behind);
+}
+
+/* Field by field instead of one memset(), and of the meaning's functions only the number: a short statement takes 100 ns, so
+ * this counts. */
 void scan_init(struct scan *s, const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)
 {
-	memset(out, 0, sizeof(*out));
+	clear(out);
 	lexer_init(&s->lexer, context, text, len);
 	digest_init(&s->digest);
 	s->context = context;

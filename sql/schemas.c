@@ -38,14 +38,15 @@ static void information_schema(struct scan *s)
 void schema_read(struct scan *s)
 {
 	const struct token *schema = s->before;
-	const unsigned char *text = s->lexer.text + schema->inner.at;
+	const struct sql_span name = token_name(schema);
+	const unsigned char *text = s->lexer.text + name.at;
 	const struct word *word = schema->word;
 
 	if (schema->kind == TOKEN_QUOTED)
-		word = word_find(schema->hash, text, schema->inner.len);
+		word = word_find(schema->hash, text, name.len);
 	if (!(word->flags & WORD_SCHEMA))
 		return;
-	if (word_equals((const char *)text, schema->inner.len, "information_schema"))
+	if (word_equals((const char *)text, name.len, "information_schema"))
 		information_schema(s);
 	else
 		scan_raise(s, 0, SQL_TO_PRIMARY);

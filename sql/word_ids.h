@@ -270,6 +270,6 @@ enum word_id {
 	W_XML,
 };
 
-enum { WORD_SLOTS = 4096 };
+enum { WORD_SLOTS = 2048, WORD_WINDOW = 3 };
 
 #endif

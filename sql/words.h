@@ -20,7 +20,6 @@ enum {
 };
 
 struct word {
-	uint64_t hash;
 	uint64_t facts;
 	const char *text;
 	uint16_t id;
@@ -29,13 +28,13 @@ struct word {
 	uint8_t len;
 };
 
-/* Open hash table: slots hold numbers of words, 0 for none. Hashes are kept apart from the rest, for most lookups are of
- * identifiers and end there. Word 0 is no word: id W_NONE, no flags. */
-extern const struct word word_list[];
-extern const uint64_t word_hashes[];
-extern const uint16_t word_slots[WORD_SLOTS];
+/* A perfect hash: every word has a slot of its own. Hashes are kept apart from the rest, for most lookups are of identifiers
+ * and end there. The last entry is no word: id W_NONE, no flags. */
+extern const struct word word_list[WORD_SLOTS + 1];
+extern const uint64_t word_hashes[WORD_SLOTS];
+extern const uint16_t word_shifts[256];
 
-#define word_none (&word_list[0])
+#define word_none (&word_list[WORD_SLOTS])
 
 /* Is the text equal to this lower-case word, whatever its own case? */
 bool word_equals(const char *text, uint32_t len, const char *lower);
@@ -46,15 +45,13 @@ int word_search(const char *const *sorted, int count, const char *text, uint32_t
  * words are compared. */
 static inline const struct word *word_find(uint64_t hash, const unsigned char *text, uint32_t len)
 {
-	uint32_t at = (uint32_t)(hash >> 40) % WORD_SLOTS;
+	uint32_t at = ((uint32_t)(hash >> WORD_WINDOW) ^ word_shifts[hash >> 56]) % WORD_SLOTS;
 
-	for (; word_slots[at]; at = (at + 1) % WORD_SLOTS) {
-		uint16_t number = word_slots[at];
-
-		if (word_hashes[number] == hash && (len <= 8 || word_equals((const char *)text, len, word_list[number].text)))
-			return &word_list[number];
-	}
-	return word_none;
+	if (word_hashes[at] != hash || !hash)
+		return word_none;
+	if (len > 8 && !word_equals((const char *)text, len, word_list[at].text))
+		return word_none;
+	return &word_list[at];
 }
 
 #endif

@@ -12,6 +12,7 @@
 struct group {
 	const char *name;
 	const char *const *statements;
+	size_t lens[16];
 };
 
 static const char *const sysbench[] = {
@@ -73,10 +74,10 @@ static const char *const tpcc[] = {
 	NULL,
 };
 
-static const struct group groups[] = {
-	{"sysbench", sysbench},
-	{"wordpress", wordpress},
-	{"tpcc", tpcc},
+static struct group groups[] = {
+	{"sysbench", sysbench, {0}},
+	{"wordpress", wordpress, {0}},
+	{"tpcc", tpcc, {0}},
 };
 
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 65536 };
@@ -93,15 +94,13 @@ static double seconds(void)
 static void round_of(const struct group *group, uint64_t *bytes, uint64_t *count, uint64_t *sink)
 {
 	static const struct sql_context context = {.flavour = SQL_MARIADB, .version = 101119, .multi_statements = true};
-	const char *const *statement;
 	struct sql_meaning meaning;
+	size_t i;
 
-	for (statement = group->statements; *statement; statement++) {
-		size_t len = strlen(*statement);
-
-		sql_classify(&context, *statement, len, &meaning);
+	for (i = 0; group->statements[i]; i++) {
+		sql_classify(&context, group->statements[i], group->lens[i], &meaning);
 		*sink += meaning.digest + meaning.facts;
-		*bytes += len;
+		*bytes += group->lens[i];
 		++*count;
 	}
 }
@@ -151,8 +150,12 @@ static void measure(const char *name, const struct group *first, size_t n, doubl
 int main(int argc, char **argv)
 {
 	double wanted = argc > 1 ? atof(argv[1]) : 1;
-	size_t i;
+	size_t i, n;
 
+	/* The caller knows the length: it is the packet's. */
+	for (i = 0; i < GROUPS; i++)
+		for (n = 0; groups[i].statements[n]; n++)
+			groups[i].lens[n] = strlen(groups[i].statements[n]);
 	for (i = 0; i < GROUPS; i++)
 		measure(groups[i].name, &groups[i], 1, wanted);
 	measure("all", groups, GROUPS, wanted);

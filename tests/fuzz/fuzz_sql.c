@@ -108,6 +108,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	context = context_of(data[0]);
 	text = (const char *)data + 1;
 	size--;
+	memset(&m, 0, sizeof(m));
+	memset(&again, 0, sizeof(again));
 	sql_classify(&context, text, size, &m);
 	check_meaning(&m, size);
 	sql_classify(&context, text, size, &again);
