@@ -44,6 +44,17 @@ def schema(cluster):
 
 
 @pytest.fixture(scope="module")
+def shared_tandem(cluster):
+    """With the usual causal_wait: these tests stop replication and ask what is read, not where."""
+    if DIRECT:
+        yield Direct(cluster)
+        return
+    with sandbox.Tandem(cluster) as started:
+        started.wait_reads_on(cluster.replicas)
+        yield started
+
+
+@pytest.fixture(scope="module")
 def shared_tight(cluster):
     if DIRECT:
         yield Direct(cluster)
@@ -480,6 +491,7 @@ def test_read_only_sessions_as_spring_sets_them(tandem, cluster):
         client.query("SET autocommit = 0")
         assert client.value("SELECT @@tx_read_only") == 1
         client.query("COMMIT")
+        cluster.wait_synced()
         servers = {client.value("SELECT @@server_id FROM t LIMIT 1") for _ in range(5)}
         assert len(servers) == 1, "one transaction, one server"
         assert DIRECT or cluster.primary.server_id not in servers
@@ -604,6 +616,7 @@ def test_autocommit_off_as_db_api_drivers_set_it(tandem, cluster):
             assert cursor.fetchone()[0] == 1
         connection.rollback()
         connection.autocommit(True)
+        cluster.wait_synced()
         with connection.cursor() as cursor:
             cursor.execute("SELECT COUNT(*), @@server_id FROM t WHERE v = %s", (text,))
             rows, where = cursor.fetchone()
