@@ -21,5 +21,7 @@ libsql_a_SOURCES = \
 	sql/words.h \
 	sql/words.inc
 EXTRA_DIST += \
+	sql/grants-mariadb.sql \
+	sql/grants-mysql.sql \
 	sql/make_words.py \
 	tests/sql/statements.txt
