@@ -250,16 +250,14 @@ static void schedule(struct cluster *c, uint64_t now)
 				give_task(c->members[i], TASK_VARIABLES);
 	if (now < c->next_check_ms)
 		return;
-	c->next_check_ms = now + CLUSTER_CATALOG_CHECK_MS;
+	c->next_check_ms = now + CLUSTER_CHECK_MS;
 	if (c->primary >= 0 && c->members[c->primary]->health == HEALTH_UP)
-		give_task(c->members[c->primary], TASK_CATALOG_CHECK);
+		give_task(c->members[c->primary], TASK_CATALOG_CHECK | TASK_ACCOUNTS_CHECK);
 	if (now < c->next_refresh_ms)
 		return;
-	if (c->next_refresh_ms) {
-		atomic_fetch_add(&c->account_job.asked, 1);
+	if (c->next_refresh_ms)
 		atomic_store(&c->variables_asked, true);
-	}
-	c->next_refresh_ms = now + CLUSTER_TABLES_MS;
+	c->next_refresh_ms = now + CLUSTER_VARIABLES_MS;
 }
 
 static void arm_watchers(struct cluster *c)

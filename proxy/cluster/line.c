@@ -160,11 +160,13 @@ bool line_open(struct line *line, const struct server_settings *server, const st
 
 	line_close(line);
 	line->error = 0;
+	line->logged_in = false;
 	line->mysql = dial(line, server, monitor, tls);
 	if (!line->mysql && tls && server->tls == TLS_PREFERRED && line->error == CR_SSL_CONNECTION_ERROR)
 		line->mysql = dial(line, server, monitor, false);
 	if (!line->mysql)
 		return false;
+	line->logged_in = true;
 	publish_socket(line);
 	/* A server with a short wait_timeout must not look like one that died. */
 	if (run(line, "SET SESSION wait_timeout = 2000000, SESSION autocommit = 1"))

@@ -17,6 +17,7 @@ struct line {
 	int fd;	  /* under the lock: -1 while closed. A duplicate of the connection's: the library closes its own when a call
 		   * fails, and the number may be somebody else's socket a moment later */
 	bool cut; /* under the lock: line_cut() came while it was open */
+	bool logged_in; /* the last line_open() got through the login, whatever came then */
 	unsigned error; /* of the last failure; 0 when there was none */
 	char error_text[256];
 };

@@ -20,8 +20,8 @@
 enum {
 	CLUSTER_RETRY_MS = 250,		  /* a server that is down is tried this often */
 	CLUSTER_REFRESH_GAP_MS = 200,	  /* between two readings of the account tables */
-	CLUSTER_CATALOG_CHECK_MS = 5000,  /* was a routine changed behind Tandem's back? */
-	CLUSTER_TABLES_MS = 30000,	  /* accounts and variables (SET GLOBAL), changed behind Tandem's back */
+	CLUSTER_CHECK_MS = 5000,	  /* accounts and routines, changed behind Tandem's back */
+	CLUSTER_VARIABLES_MS = 30000,	  /* what SET GLOBAL changed there */
 	CLUSTER_TABLE_DEADLINE_MS = 10000, /* reading a whole table takes longer than a look */
 };
 
@@ -29,7 +29,8 @@ enum {
 #define TASK_ACCOUNTS 1u
 #define TASK_CATALOG 2u	      /* read */
 #define TASK_CATALOG_CHECK 4u /* read if its stamp differs */
-#define TASK_VARIABLES 8u
+#define TASK_ACCOUNTS_CHECK 8u /* read; nobody waits for it */
+#define TASK_VARIABLES 16u
 
 struct member {
 	struct cluster *cluster;

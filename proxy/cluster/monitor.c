@@ -14,6 +14,8 @@
 #include "proxy/cluster/flavour.h"
 
 enum {
+	LOOK_ATTEMPTS = 8,	/* lines lost within one look, after a login that went well */
+	LOOK_PAUSE_MS = 5,	/* longer by as much with each: 140 ms altogether */
 	LOOK_GAP_MS = 20,	/* a storm of suspicions does not become a storm of looks */
 	RESTART_SLACK_MS = 2000, /* boot times are told in whole seconds */
 };
@@ -239,7 +241,7 @@ static void note_refusal(struct member *m, bool *refused, bool ok, const char *w
 	}
 }
 
-static void read_accounts(struct member *m, enum sql_flavour flavour)
+static void read_accounts(struct member *m, enum sql_flavour flavour, bool asked)
 {
 	struct cluster *c = m->cluster;
 	size_t count = 0, old_count;
@@ -251,12 +253,14 @@ static void read_accounts(struct member *m, enum sql_flavour flavour)
 	old = c->accounts;
 	old_count = c->account_count;
 	if (accounts) {
+		c->changed |= !accounts_equal(old, old_count, accounts, count);
 		c->accounts = accounts;
 		c->account_count = count;
 		c->accounts_known = true;
 	}
 	/* A refusal is an answer: whoever waits for a newer snapshot gets one. */
-	finish_job(m, &c->account_job, accounts || !line_error_is_loss(&m->line));
+	if (asked)
+		finish_job(m, &c->account_job, accounts || !line_error_is_loss(&m->line));
 	pthread_mutex_unlock(&c->lock);
 	if (accounts)
 		accounts_free(old, old_count);
@@ -313,8 +317,8 @@ static void run_tasks(struct member *m, unsigned tasks, const struct observation
 	pthread_mutex_unlock(&m->cluster->lock);
 	if (tasks & TASK_VARIABLES)
 		read_variables(m, seen->flavour);
-	if (tasks & TASK_ACCOUNTS)
-		read_accounts(m, seen->flavour);
+	if (tasks & (TASK_ACCOUNTS | TASK_ACCOUNTS_CHECK))
+		read_accounts(m, seen->flavour, tasks & TASK_ACCOUNTS);
 	if (tasks & (TASK_CATALOG | TASK_CATALOG_CHECK))
 		read_catalog(m, seen, tasks & TASK_CATALOG);
 	pthread_mutex_lock(&m->cluster->lock);
@@ -338,17 +342,35 @@ static bool connect_member(struct member *m, const struct turn *turn, struct obs
 	return read_variables(m, seen->flavour);
 }
 
-/* A line may be closed for reasons of its own (KILL, a time-out); a server is down when it cannot be reached anew. */
+static bool is_given_up(struct member *m)
+{
+	bool given_up;
+
+	pthread_mutex_lock(&m->cluster->lock);
+	given_up = m->stop || (m->health == HEALTH_DOWN && m->has_seen);
+	pthread_mutex_unlock(&m->cluster->lock);
+	return given_up;
+}
+
+/* A line may be closed for reasons of its own (KILL, a time-out); a server is down when it cannot be reached anew, or lets nobody
+ * stay. Silence is not waited out again here: the coordinator cuts the line only of a server it has already declared down. */
 static bool look(struct member *m, const struct turn *turn, struct observation *seen)
 {
-	bool was_open = m->line.mysql != NULL;
-
-	if (connect_member(m, turn, seen) && observe_state(&m->line, seen))
-		return true;
-	if (!was_open || !line_error_is_loss(&m->line))
-		return false;
-	line_close(&m->line);
-	return connect_member(m, turn, seen) && observe_state(&m->line, seen);
+	for (int attempt = 0; attempt < LOOK_ATTEMPTS; attempt++) {
+		if (!connect_member(m, turn, seen)) {
+			if (!m->line.logged_in || !line_error_is_loss(&m->line))
+				return false;
+		} else if (observe_state(&m->line, seen)) {
+			return true;
+		} else if (!line_error_is_loss(&m->line)) {
+			return false;
+		}
+		if (is_given_up(m))
+			return false;
+		line_close(&m->line);
+		poll(NULL, 0, attempt * LOOK_PAUSE_MS);
+	}
+	return false;
 }
 
 static void take_turn(struct member *m, struct turn *turn, struct observation *seen)
