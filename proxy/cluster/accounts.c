@@ -63,7 +63,8 @@ bool accounts_host_matches(const char *pattern, const char *name, const char *ip
 {
 	if (!*pattern)
 		return true;
-	return (name && wild_match(pattern, name)) || (ip && wild_match(pattern, ip)) || (ip && mask_match(pattern, ip));
+	return (name && wild_match(pattern, name)) || (ip && wild_match(pattern, ip)) ||
+	       (ip && mask_match(pattern, ip));
 }
 
 /* How specific a host is: without wildcards most, then by the place of the first one. The same numbers as in the server. */
@@ -108,8 +109,9 @@ static int compare_user(const char *user, const char *text, size_t len)
 }
 
 /* Accounts of one user lie together; the first that accepts the peer is the most specific. */
-static const struct account *first_match(const struct account *accounts, size_t count, const char *user, size_t user_len,
-					 const char *name, const char *ip)
+static const struct account *first_match(const struct account *accounts, size_t count,
+					 const char *user, size_t user_len, const char *name,
+					 const char *ip)
 {
 	size_t low = 0, high = count;
 
@@ -127,8 +129,8 @@ static const struct account *first_match(const struct account *accounts, size_t 
 	return NULL;
 }
 
-const struct account *accounts_find(const struct account *accounts, size_t count, const char *user, size_t user_len, const char *name,
-				    const char *ip)
+const struct account *accounts_find(const struct account *accounts, size_t count, const char *user,
+				    size_t user_len, const char *name, const char *ip)
 {
 	const struct account *named = first_match(accounts, count, user, user_len, name, ip);
 	const struct account *anonymous;
@@ -142,26 +144,30 @@ const struct account *accounts_find(const struct account *accounts, size_t count
 	return named;
 }
 
-void accounts_judge_fit(struct account *accounts, size_t count, const struct account_origin *origins, size_t origin_count)
+void accounts_judge_fit(struct account *accounts, size_t count,
+			const struct account_origin *origins, size_t origin_count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct account *a = &accounts[i];
 		bool fits = origin_count > 0;
 
 		for (size_t o = 0; o < origin_count && fits; o++)
-			fits = accounts_find(accounts, count, a->user, strlen(a->user), origins[o].name[0] ? origins[o].name : NULL,
+			fits = accounts_find(accounts, count, a->user, strlen(a->user),
+					     origins[o].name[0] ? origins[o].name : NULL,
 					     origins[o].ip[0] ? origins[o].ip : NULL) == a;
 		accounts[i].fits_backends = fits;
 	}
 }
 
-bool accounts_equal(const struct account *a, size_t a_count, const struct account *b, size_t b_count)
+bool accounts_equal(const struct account *a, size_t a_count, const struct account *b,
+		    size_t b_count)
 {
 	if (a_count != b_count)
 		return false;
 	for (size_t i = 0; i < a_count; i++)
-		if (strcmp(a[i].user, b[i].user) || strcmp(a[i].host, b[i].host) || strcmp(a[i].plugin, b[i].plugin) ||
-		    strcmp(a[i].auth, b[i].auth) || a[i].locked != b[i].locked || a[i].requires_tls != b[i].requires_tls ||
+		if (strcmp(a[i].user, b[i].user) || strcmp(a[i].host, b[i].host) ||
+		    strcmp(a[i].plugin, b[i].plugin) || strcmp(a[i].auth, b[i].auth) ||
+		    a[i].locked != b[i].locked || a[i].requires_tls != b[i].requires_tls ||
 		    a[i].is_super != b[i].is_super || a[i].is_role != b[i].is_role)
 			return false;
 	return true;

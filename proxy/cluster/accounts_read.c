@@ -10,12 +10,13 @@
 enum { A_USER, A_HOST, A_ACCESS, A_LOCKED, A_SSL, A_ROLE, A_PAIRS };
 
 /* Bits of MariaDB's access word: who may end other users' sessions. */
-#define ACCESS_SUPER (UINT64_C(1) << 15)
+#define ACCESS_SUPER		(UINT64_C(1) << 15)
 #define ACCESS_CONNECTION_ADMIN (UINT64_C(1) << 32)
 
 /* Of several ways to log in (IDENTIFIED VIA a OR b) the one that can be checked with least: later is worse. */
 static const char *const preferred[] = {
-	"mysql_native_password", "caching_sha2_password", "ed25519", "client_ed25519", "sha256_password", "parsec",
+	"mysql_native_password", "caching_sha2_password", "ed25519",
+	"client_ed25519",	 "sha256_password",	  "parsec",
 };
 
 static unsigned plugin_rank(const char *plugin, const char *auth)

@@ -9,8 +9,9 @@
 #include "proxy/cluster/flavour.h"
 
 /* Facts that a function may have and still be harmless: it looks at its connection and changes nothing of it. */
-#define HARMLESS_FACTS                                                                                                            \
-	(SQL_F_READS_UVAR | SQL_F_FUNCTIONS | SQL_F_IDENTITY_READ | SQL_F_SESSION_STATE_READ | SQL_F_MULTI | SQL_F_CALC_FOUND_ROWS)
+#define HARMLESS_FACTS                                                                             \
+	(SQL_F_READS_UVAR | SQL_F_FUNCTIONS | SQL_F_IDENTITY_READ | SQL_F_SESSION_STATE_READ |     \
+	 SQL_F_MULTI | SQL_F_CALC_FOUND_ROWS)
 
 enum judged { NOT_JUDGED, BEING_JUDGED, JUDGED };
 
@@ -29,7 +30,8 @@ struct judge {
 
 static int compare_entries(const void *a, const void *b)
 {
-	return strcmp(((const struct entry *)a)->routine.name, ((const struct entry *)b)->routine.name);
+	return strcmp(((const struct entry *)a)->routine.name,
+		      ((const struct entry *)b)->routine.name);
 }
 
 static void mark_opaque(struct entry *e)
@@ -39,7 +41,8 @@ static void mark_opaque(struct entry *e)
 	e->own_harmless = false;
 }
 
-static struct sql_context context_of(const struct routine_source *source, enum sql_flavour flavour, uint32_t version)
+static struct sql_context context_of(const struct routine_source *source, enum sql_flavour flavour,
+				     uint32_t version)
 {
 	const char *mode = source->sql_mode ? source->sql_mode : "";
 
@@ -53,19 +56,22 @@ static struct sql_context context_of(const struct routine_source *source, enum s
 	};
 }
 
-static void judge_body(struct entry *e, const struct routine_source *source, enum sql_flavour flavour, uint32_t version)
+static void judge_body(struct entry *e, const struct routine_source *source,
+		       enum sql_flavour flavour, uint32_t version)
 {
 	struct sql_context context = context_of(source, flavour, version);
 
 	e->body = source->body;
-	if (!source->body || (strcasecmp(source->type, "FUNCTION") && strcasecmp(source->type, "PROCEDURE"))) {
+	if (!source->body ||
+	    (strcasecmp(source->type, "FUNCTION") && strcasecmp(source->type, "PROCEDURE"))) {
 		mark_opaque(e);
 		return;
 	}
 	sql_classify_body(&context, source->body, strlen(source->body), &e->meaning);
 	e->routine.facts = e->meaning.facts;
 	e->routine.writes = e->meaning.target == SQL_TO_PRIMARY;
-	e->own_harmless = e->meaning.target == SQL_TO_REPLICA && !(e->meaning.facts & ~HARMLESS_FACTS);
+	e->own_harmless =
+		e->meaning.target == SQL_TO_REPLICA && !(e->meaning.facts & ~HARMLESS_FACTS);
 }
 
 /* First entry of that name. */
@@ -98,11 +104,14 @@ static void judge_callee(struct judge *j, struct entry *caller, const char *name
 
 	for (size_t i = 0; i < len && !e; i++)
 		if (!isalnum((unsigned char)name[i]) && name[i] != '_') {
-			mark_opaque(caller); /* not found as written proves nothing: see snapshot_routine() */
+			mark_opaque(
+				caller); /* not found as written proves nothing: see snapshot_routine() */
 			caller->routine.harmless = false;
 			return;
 		}
-	for (; e && e < j->entries + j->count && !strncasecmp(e->routine.name, name, len) && !e->routine.name[len]; e++) {
+	for (; e && e < j->entries + j->count && !strncasecmp(e->routine.name, name, len) &&
+	       !e->routine.name[len];
+	     e++) {
 		judge_entry(j, e);
 		caller->routine.facts |= e->routine.facts;
 		caller->routine.writes |= e->routine.writes;
@@ -122,7 +131,8 @@ static void judge_entry(struct judge *j, struct entry *e)
 
 		sum.routine.harmless = e->own_harmless;
 		for (unsigned i = 0; i < e->meaning.function_count; i++)
-			judge_callee(j, &sum, e->body + e->meaning.functions[i].at, e->meaning.functions[i].len);
+			judge_callee(j, &sum, e->body + e->meaning.functions[i].at,
+				     e->meaning.functions[i].len);
 		e->routine = sum.routine;
 	}
 	e->state = JUDGED;
@@ -166,7 +176,8 @@ static size_t package_names(const struct routine_source *source, struct entry *o
 
 		while (is_word(at[len]))
 			len++;
-		routine = (len == 8 && !strncasecmp(at, "FUNCTION", 8)) || (len == 9 && !strncasecmp(at, "PROCEDURE", 9));
+		routine = (len == 8 && !strncasecmp(at, "FUNCTION", 8)) ||
+			  (len == 9 && !strncasecmp(at, "PROCEDURE", 9));
 		at += len ? len : 1;
 		if (!routine)
 			continue;
@@ -187,7 +198,8 @@ static size_t package_names(const struct routine_source *source, struct entry *o
 	return n;
 }
 
-static bool fill(struct judge *j, const struct routine_source *sources, size_t count, enum sql_flavour flavour, uint32_t version)
+static bool fill(struct judge *j, const struct routine_source *sources, size_t count,
+		 enum sql_flavour flavour, uint32_t version)
 {
 	size_t total = count;
 
@@ -207,7 +219,8 @@ static bool fill(struct judge *j, const struct routine_source *sources, size_t c
 	return j->entries != NULL;
 }
 
-struct catalog *catalog_judge(const struct routine_source *sources, size_t count, enum sql_flavour flavour, uint32_t version)
+struct catalog *catalog_judge(const struct routine_source *sources, size_t count,
+			      enum sql_flavour flavour, uint32_t version)
 {
 	struct judge j = { 0 };
 	struct catalog *out = calloc(1, sizeof(*out));
@@ -241,9 +254,11 @@ struct catalog *catalog_read(struct line *line, enum sql_flavour flavour, uint32
 	size_t n = 0;
 
 	if (routines && loadable)
-		sources = calloc(mysql_num_rows(routines) + mysql_num_rows(loadable) + 1, sizeof(*sources));
+		sources = calloc(mysql_num_rows(routines) + mysql_num_rows(loadable) + 1,
+				 sizeof(*sources));
 	while (sources && (row = mysql_fetch_row(routines)))
-		sources[n++] = (struct routine_source){ row_text(row, 0), row_text(row, 1), row[2], row_text(row, 3) };
+		sources[n++] = (struct routine_source){ row_text(row, 0), row_text(row, 1), row[2],
+							row_text(row, 3) };
 	while (sources && (row = mysql_fetch_row(loadable)))
 		sources[n++] = (struct routine_source){ row_text(row, 0), "LOADABLE", NULL, "" };
 	if (sources)
@@ -260,8 +275,8 @@ bool catalog_stamp(struct line *line, enum sql_flavour flavour, char out[CATALOG
 	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
 
 	if (row)
-		snprintf(out, CATALOG_STAMP_BYTES, "%s/%s/%s/%s", row_text(row, 0), row_text(row, 1), row_text(row, 2),
-			 row_text(row, 3));
+		snprintf(out, CATALOG_STAMP_BYTES, "%s/%s/%s/%s", row_text(row, 0),
+			 row_text(row, 1), row_text(row, 2), row_text(row, 3));
 	mysql_free_result(result);
 	return row != NULL;
 }
@@ -274,7 +289,8 @@ bool catalog_equal(const struct catalog *a, const struct catalog *b)
 		const struct routine *x = &a->routines[i];
 		const struct routine *y = &b->routines[i];
 
-		if (strcmp(x->name, y->name) || x->harmless != y->harmless || x->writes != y->writes || x->facts != y->facts)
+		if (strcmp(x->name, y->name) || x->harmless != y->harmless ||
+		    x->writes != y->writes || x->facts != y->facts)
 			return false;
 	}
 	return true;
@@ -283,7 +299,9 @@ bool catalog_equal(const struct catalog *a, const struct catalog *b)
 void catalog_build(struct snapshot *snapshot, const struct catalog *catalog)
 {
 	snapshot->catalog_known = catalog != NULL;
-	snapshot->routines = catalog && catalog->count ? calloc(catalog->count, sizeof(*snapshot->routines)) : NULL;
+	snapshot->routines = catalog && catalog->count
+				     ? calloc(catalog->count, sizeof(*snapshot->routines))
+				     : NULL;
 	for (size_t i = 0; snapshot->routines && i < catalog->count; i++) {
 		snapshot->routines[i] = catalog->routines[i];
 		snapshot->routines[i].name = strdup(catalog->routines[i].name);

@@ -24,12 +24,14 @@ struct routine_source {
 };
 
 /* Pure. NULL when memory ran out. */
-struct catalog *catalog_judge(const struct routine_source *sources, size_t count, enum sql_flavour flavour, uint32_t version);
+struct catalog *catalog_judge(const struct routine_source *sources, size_t count,
+			      enum sql_flavour flavour, uint32_t version);
 
 /* NULL with the line's error. */
 struct catalog *catalog_read(struct line *line, enum sql_flavour flavour, uint32_t version);
 /* A short text that differs when a routine was created, changed or dropped. False with the line's error. */
-bool catalog_stamp(struct line *line, enum sql_flavour flavour, char out[CATALOG_STAMP_BYTES]) __attribute__((warn_unused_result));
+bool catalog_stamp(struct line *line, enum sql_flavour flavour, char out[CATALOG_STAMP_BYTES])
+	__attribute__((warn_unused_result));
 bool catalog_equal(const struct catalog *a, const struct catalog *b);
 /* Into a snapshot: a copy. */
 void catalog_build(struct snapshot *snapshot, const struct catalog *catalog);

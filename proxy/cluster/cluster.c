@@ -68,7 +68,8 @@ static struct member *new_member(struct cluster *c, struct settings *settings, s
 	m->server->watcher = &m->watcher;
 	if (member_start(m))
 		return m;
-	log_error(NULL, "server %s: no thread for its monitor: %s", m->server->name, strerror(errno));
+	log_error(NULL, "server %s: no thread for its monitor: %s", m->server->name,
+		  strerror(errno));
 	settings_unref(m->settings);
 	server_unref(m->server);
 	free(m);
@@ -85,10 +86,12 @@ static void free_member(struct member *m)
 
 static bool is_same_server(const struct member *m, const struct server_settings *settings)
 {
-	return !strcmp(m->server->name, settings->name) && !strcmp(m->server->address_text, settings->address);
+	return !strcmp(m->server->name, settings->name) &&
+	       !strcmp(m->server->address_text, settings->address);
 }
 
-static struct member *take_member(struct member **members, size_t count, const struct server_settings *settings)
+static struct member *take_member(struct member **members, size_t count,
+				  const struct server_settings *settings)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct member *m = members[i];
@@ -191,7 +194,8 @@ static void expire_silent(struct cluster *c, uint64_t now)
 
 		if (!m->due_ms || now < m->due_ms)
 			continue;
-		snprintf(why, sizeof(why), "no answer for %llu ms", (unsigned long long)(m->heard_ms ? now - m->heard_ms : 0));
+		snprintf(why, sizeof(why), "no answer for %llu ms",
+			 (unsigned long long)(m->heard_ms ? now - m->heard_ms : 0));
 		member_set_down(m, m->heard_ms ? why : "no answer");
 		line_cut(&m->line);
 	}
@@ -224,7 +228,8 @@ static void run_job(struct cluster *c, struct job *job, unsigned task, bool know
 	/* The reader went down or away with the task undone. */
 	if (job->reader && job->reader != source)
 		job->reader = NULL;
-	if (asked == job->served || job->reader || now < job->last_start_ms + CLUSTER_REFRESH_GAP_MS)
+	if (asked == job->served || job->reader ||
+	    now < job->last_start_ms + CLUSTER_REFRESH_GAP_MS)
 		return;
 	if (!source && !known)
 		return;
@@ -281,7 +286,8 @@ static int sleep_ms(const struct cluster *c, uint64_t now)
 	for (size_t i = 0; i < c->member_count; i++)
 		if (c->members[i]->due_ms && c->members[i]->due_ms < until)
 			until = c->members[i]->due_ms;
-	if (atomic_load(&c->account_job.asked) != c->account_job.served && now + CLUSTER_REFRESH_GAP_MS < until)
+	if (atomic_load(&c->account_job.asked) != c->account_job.served &&
+	    now + CLUSTER_REFRESH_GAP_MS < until)
 		until = now + CLUSTER_REFRESH_GAP_MS;
 	return until > now ? (int)(until - now) : 0;
 }
@@ -384,7 +390,8 @@ static void stop_members(struct cluster *c)
 	}
 }
 
-static struct cluster *new_cluster(struct settings *settings, const struct cluster_listener *listener, void *owner)
+static struct cluster *new_cluster(struct settings *settings,
+				   const struct cluster_listener *listener, void *owner)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 
@@ -418,7 +425,8 @@ static bool add_members(struct cluster *c)
 	return ok;
 }
 
-struct cluster *cluster_start(struct settings *settings, const struct cluster_listener *listener, void *owner)
+struct cluster *cluster_start(struct settings *settings, const struct cluster_listener *listener,
+			      void *owner)
 {
 	struct cluster *c;
 	struct snapshot *first;

@@ -11,11 +11,13 @@
 #include "base/clock.h"
 
 /* One entry of an auth_or list, or the entry's own plugin. */
-#define PRIV_AUTH(path) "JSON_VALUE(Priv,'" path ".plugin'),JSON_VALUE(Priv,'" path ".authentication_string')"
+#define PRIV_AUTH(path)                                                                            \
+	"JSON_VALUE(Priv,'" path ".plugin'),JSON_VALUE(Priv,'" path ".authentication_string')"
 
 static const struct flavour mariadb = {
 	/* gtid_current_pos: what was replicated and what was written here; gtid_slave_pos alone knows nothing of own writes. */
-	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, @@global.max_connections,"
+	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, "
+		"@@global.max_connections,"
 		" @@global.skip_name_resolve",
 	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
@@ -24,20 +26,35 @@ static const struct flavour mariadb = {
 	/* The select list is evaluated from left to right: the position is read when the wait is over. */
 	.wait = "SELECT MASTER_GTID_WAIT('%s',%.3f), @@global.gtid_current_pos",
 	.format_position = gtid_format,
-	.variables = "SELECT LOWER(VARIABLE_NAME), VARIABLE_TYPE, SESSION_VALUE, GLOBAL_VALUE FROM information_schema.SYSTEM_VARIABLES"
+	.variables = "SELECT LOWER(VARIABLE_NAME), VARIABLE_TYPE, SESSION_VALUE, GLOBAL_VALUE FROM "
+		     "information_schema.SYSTEM_VARIABLES"
 		     " WHERE VARIABLE_SCOPE IN ('SESSION','SESSION ONLY') AND READ_ONLY='NO'",
-	.accounts = "SELECT User, Host, JSON_VALUE(Priv,'$.access'), JSON_VALUE(Priv,'$.account_locked'), JSON_VALUE(Priv,'$.ssl_type'),"
-		    " JSON_VALUE(Priv,'$.is_role'), " PRIV_AUTH("$") "," PRIV_AUTH("$.auth_or[0]") "," PRIV_AUTH("$.auth_or[1]") ","
-		    PRIV_AUTH("$.auth_or[2]") "," PRIV_AUTH("$.auth_or[3]") " FROM mysql.global_priv",
-	.accounts_before = "SELECT User, Host, IF(Super_priv='Y',32768,0), 0, IF(ssl_type='',0,1), is_role, plugin,"
-			   " IF(authentication_string='',Password,authentication_string) FROM mysql.user",
-	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM information_schema.ROUTINES",
+	.accounts = "SELECT User, Host, JSON_VALUE(Priv,'$.access'), "
+		    "JSON_VALUE(Priv,'$.account_locked'), JSON_VALUE(Priv,'$.ssl_type'),"
+		    " JSON_VALUE(Priv,'$.is_role'), " PRIV_AUTH("$") "," PRIV_AUTH("$.auth_or[0]") "," PRIV_AUTH(
+			    "$.auth_or[1]") "," PRIV_AUTH("$.auth_or[2]") "," PRIV_AUTH("$.auth_or["
+											"3]") " FRO"
+											      "M "
+											      "mysq"
+											      "l."
+											      "glob"
+											      "al_"
+											      "pri"
+											      "v",
+	.accounts_before =
+		"SELECT User, Host, IF(Super_priv='Y',32768,0), 0, IF(ssl_type='',0,1), is_role, "
+		"plugin,"
+		" IF(authentication_string='',Password,authentication_string) FROM mysql.user",
+	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM "
+		    "information_schema.ROUTINES",
 	.loadable = "SELECT LOWER(name) FROM mysql.func",
-	.catalog_stamp = "SELECT COUNT(*), MAX(modified), SUM(CRC32(body)), (SELECT COUNT(*) FROM mysql.func) FROM mysql.proc",
+	.catalog_stamp = "SELECT COUNT(*), MAX(modified), SUM(CRC32(body)), (SELECT COUNT(*) FROM "
+			 "mysql.func) FROM mysql.proc",
 };
 
 static const struct flavour mysql = {
-	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_executed, @@global.max_connections,"
+	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_executed, "
+		"@@global.max_connections,"
 		" @@global.skip_name_resolve",
 	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
@@ -46,14 +63,19 @@ static const struct flavour mysql = {
 	.wait = "SELECT WAIT_FOR_EXECUTED_GTID_SET('%s',%.3f), @@global.gtid_executed",
 	.format_position = gtid_format_mysql,
 	/* session_variables has everything that exists; what has no global value or cannot be set is left out by name. */
-	.variables = "SELECT LOWER(s.VARIABLE_NAME), '', s.VARIABLE_VALUE, g.VARIABLE_VALUE FROM performance_schema.session_variables s"
-		     " LEFT JOIN performance_schema.global_variables g ON g.VARIABLE_NAME = s.VARIABLE_NAME",
-	.accounts = "SELECT User, Host, IF(Super_priv='Y',32768,0), IF(account_locked='Y',1,0), IF(ssl_type='',0,1), 0, plugin,"
+	.variables = "SELECT LOWER(s.VARIABLE_NAME), '', s.VARIABLE_VALUE, g.VARIABLE_VALUE FROM "
+		     "performance_schema.session_variables s"
+		     " LEFT JOIN performance_schema.global_variables g ON g.VARIABLE_NAME = "
+		     "s.VARIABLE_NAME",
+	.accounts = "SELECT User, Host, IF(Super_priv='Y',32768,0), IF(account_locked='Y',1,0), "
+		    "IF(ssl_type='',0,1), 0, plugin,"
 		    " authentication_string FROM mysql.user",
 	.accounts_before = NULL,
-	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM information_schema.ROUTINES",
+	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM "
+		    "information_schema.ROUTINES",
 	.loadable = "SELECT LOWER(name) FROM mysql.func",
-	.catalog_stamp = "SELECT COUNT(*), MAX(LAST_ALTERED), SUM(CRC32(ROUTINE_DEFINITION)), (SELECT COUNT(*) FROM mysql.func)"
+	.catalog_stamp = "SELECT COUNT(*), MAX(LAST_ALTERED), SUM(CRC32(ROUTINE_DEFINITION)), "
+			 "(SELECT COUNT(*) FROM mysql.func)"
 			 " FROM information_schema.ROUTINES",
 };
 
@@ -189,7 +211,18 @@ static bool observe_look(struct line *line, const struct flavour *f, struct obse
 }
 
 /* The columns of a replication status that matter, by both spellings. */
-enum { L_HOST, L_PORT, L_IO, L_SQL, L_BEHIND, L_IO_ERRNO, L_SQL_ERRNO, L_SERVER_ID, L_IO_POSITION, L_COUNT };
+enum {
+	L_HOST,
+	L_PORT,
+	L_IO,
+	L_SQL,
+	L_BEHIND,
+	L_IO_ERRNO,
+	L_SQL_ERRNO,
+	L_SERVER_ID,
+	L_IO_POSITION,
+	L_COUNT
+};
 
 static const struct {
 	const char *name, *alternative;
@@ -243,7 +276,8 @@ static bool observe_links(struct line *line, const struct flavour *f, struct obs
 	if (!result)
 		return false;
 	for (int i = 0; i < L_COUNT; i++)
-		column[i] = result_column(result, link_columns[i].name, link_columns[i].alternative);
+		column[i] =
+			result_column(result, link_columns[i].name, link_columns[i].alternative);
 	while (out->link_count < OBSERVED_LINKS && (row = mysql_fetch_row(result)))
 		read_link(row, column, &out->links[out->link_count++]);
 	mysql_free_result(result);

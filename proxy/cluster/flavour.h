@@ -34,7 +34,8 @@ enum sql_flavour flavour_from_version(const char *version_text);
 uint32_t flavour_version_number(const char *version_text);
 
 /* Fills what a connection shows once: flavour, version, capabilities, own address, boot time. */
-bool observe_greeting(struct line *line, struct observation *out) __attribute__((warn_unused_result));
+bool observe_greeting(struct line *line, struct observation *out)
+	__attribute__((warn_unused_result));
 /* Fills what changes. False with the line's error set. */
 bool observe_state(struct line *line, struct observation *out) __attribute__((warn_unused_result));
 

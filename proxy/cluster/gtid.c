@@ -6,8 +6,8 @@
 #include <strings.h>
 
 enum {
-	SOURCE_MAX = 256,   /* MySQL sources ever seen by this process */
-	SOURCE_BYTES = 80,  /* a UUID (36), a colon, a tag (up to 32) */
+	SOURCE_MAX = 256,  /* MySQL sources ever seen by this process */
+	SOURCE_BYTES = 80, /* a UUID (36), a colon, a tag (up to 32) */
 };
 
 /*
@@ -142,7 +142,8 @@ static bool read_mariadb(struct reader *in, struct gtid_set *out)
 {
 	uint64_t domain, server, sequence;
 
-	if (!read_number(in, UINT32_MAX, &domain) || !take(in, '-') || !read_number(in, UINT32_MAX, &server) || !take(in, '-') ||
+	if (!read_number(in, UINT32_MAX, &domain) || !take(in, '-') ||
+	    !read_number(in, UINT32_MAX, &server) || !take(in, '-') ||
 	    !read_number(in, UINT64_MAX, &sequence))
 		return false;
 	raise_point(out, (uint32_t)domain, sequence);
@@ -290,7 +291,8 @@ size_t gtid_format_mysql(const struct gtid_set *set, char *out, size_t size)
 
 		if (!source_text(set->points[i].domain, source))
 			continue;
-		snprintf(one, sizeof(one), "%s%s:1-%llu", len ? "," : "", source, (unsigned long long)set->points[i].sequence);
+		snprintf(one, sizeof(one), "%s%s:1-%llu", len ? "," : "", source,
+			 (unsigned long long)set->points[i].sequence);
 		len = append(out, size, len, one);
 	}
 	return len;
@@ -346,7 +348,8 @@ void gtid_board_read(const struct gtid_board *board, struct gtid_set *out)
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < GTID_MAX_DOMAINS; i++) {
 		uint64_t key = atomic_load_explicit(&board->slots[i].key, memory_order_acquire);
-		uint64_t sequence = atomic_load_explicit(&board->slots[i].sequence, memory_order_acquire);
+		uint64_t sequence =
+			atomic_load_explicit(&board->slots[i].sequence, memory_order_acquire);
 
 		if (key && sequence)
 			raise_point(out, (uint32_t)(key - 1), sequence);
@@ -357,8 +360,10 @@ void gtid_board_read(const struct gtid_board *board, struct gtid_set *out)
 static uint64_t board_point(const struct gtid_board *board, uint32_t domain)
 {
 	for (int i = 0; i < GTID_MAX_DOMAINS; i++)
-		if (atomic_load_explicit(&board->slots[i].key, memory_order_acquire) == (uint64_t)domain + 1)
-			return atomic_load_explicit(&board->slots[i].sequence, memory_order_acquire);
+		if (atomic_load_explicit(&board->slots[i].key, memory_order_acquire) ==
+		    (uint64_t)domain + 1)
+			return atomic_load_explicit(&board->slots[i].sequence,
+						    memory_order_acquire);
 	return 0;
 }
 

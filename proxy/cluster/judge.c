@@ -51,7 +51,8 @@ static void set_role(struct member *m, enum server_role role, const struct clust
 		m->epoch++;
 	m->last_role = role;
 	if (role == ROLE_REPLICA && m->source >= 0)
-		log_info(NULL, "server %s: replica of %s", m->server->name, c->members[m->source]->server->name);
+		log_info(NULL, "server %s: replica of %s", m->server->name,
+			 c->members[m->source]->server->name);
 	else
 		log_info(NULL, "server %s: %s", m->server->name, role_word(role));
 }
@@ -74,7 +75,8 @@ static void set_primary(struct cluster *c, const struct role_verdict *verdict)
 	if (c->primary < 0)
 		return;
 	lag_clear(&c->marks);
-	lag_note(&c->marks, &c->members[c->primary]->seen.position, c->members[c->primary]->heard_ms);
+	lag_note(&c->marks, &c->members[c->primary]->seen.position,
+		 c->members[c->primary]->heard_ms);
 	/* Its tables are the truth from here on. */
 	atomic_fetch_add(&c->account_job.asked, 1);
 	atomic_fetch_add(&c->catalog_job.asked, 1);
@@ -91,8 +93,8 @@ static const struct link_view *broken_link(const struct member *m)
 static void log_broken(struct member *m, const struct link_view *link)
 {
 	if (link && !m->logged_broken)
-		log_warning(NULL, "server %s: replication is broken, error %u: no reads there", m->server->name,
-			    link->sql_errno ? link->sql_errno : link->io_errno);
+		log_warning(NULL, "server %s: replication is broken, error %u: no reads there",
+			    m->server->name, link->sql_errno ? link->sql_errno : link->io_errno);
 	else if (!link && m->logged_broken)
 		log_info(NULL, "server %s: replication works again", m->server->name);
 	m->logged_broken = link != NULL;
@@ -103,7 +105,8 @@ static uint64_t behind(const struct member *m)
 	uint64_t longest = 0;
 
 	for (unsigned i = 0; i < m->seen.link_count; i++)
-		if (m->seen.links[i].behind_ms != UINT64_MAX && m->seen.links[i].behind_ms > longest)
+		if (m->seen.links[i].behind_ms != UINT64_MAX &&
+		    m->seen.links[i].behind_ms > longest)
 			longest = m->seen.links[i].behind_ms;
 	return longest;
 }
@@ -161,7 +164,8 @@ static void set_reads(struct member *m, bool takes)
 	if (takes)
 		log_info(NULL, "server %s: takes reads", m->server->name);
 	else if (m->lagging)
-		log_warning(NULL, "server %s: too far behind, takes no reads until it catches up", m->server->name);
+		log_warning(NULL, "server %s: too far behind, takes no reads until it catches up",
+			    m->server->name);
 }
 
 void cluster_judge(struct cluster *cluster)

@@ -17,7 +17,8 @@ void lag_note(struct lag_ring *ring, const struct gtid_set *position, uint64_t n
 		ring->count++;
 }
 
-uint64_t lag_of(const struct lag_ring *ring, const struct gtid_set *applied, uint64_t at_ms, bool *is_bound)
+uint64_t lag_of(const struct lag_ring *ring, const struct gtid_set *applied, uint64_t at_ms,
+		bool *is_bound)
 {
 	uint64_t missing_since = UINT64_MAX;
 
@@ -25,7 +26,8 @@ uint64_t lag_of(const struct lag_ring *ring, const struct gtid_set *applied, uin
 	if (!ring->count)
 		return UINT64_MAX;
 	for (size_t back = 0; back < ring->count; back++) {
-		const struct lag_mark *mark = &ring->marks[(ring->newest + LAG_MARKS - back) % LAG_MARKS];
+		const struct lag_mark *mark =
+			&ring->marks[(ring->newest + LAG_MARKS - back) % LAG_MARKS];
 
 		if (gtid_covers(applied, &mark->position))
 			return missing_since < at_ms ? at_ms - missing_since : 0;

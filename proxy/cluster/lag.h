@@ -27,6 +27,7 @@ void lag_clear(struct lag_ring *ring);
 void lag_note(struct lag_ring *ring, const struct gtid_set *position, uint64_t now_ms);
 /* The lag of a replica that had reached `applied` at `at_ms`: 0 when it covers the newest mark of before; UINT64_MAX when there is no
  * mark at all. `*is_bound` is set when no mark is reached: then the lag is at least this. */
-uint64_t lag_of(const struct lag_ring *ring, const struct gtid_set *applied, uint64_t at_ms, bool *is_bound);
+uint64_t lag_of(const struct lag_ring *ring, const struct gtid_set *applied, uint64_t at_ms,
+		bool *is_bound);
 
 #endif

@@ -1,8 +1,8 @@
 #include "proxy/cluster/line.h"
 
-#include <mysqld_error.h>
 #include <errmsg.h>
 #include <fcntl.h>
+#include <mysqld_error.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,11 +68,13 @@ static unsigned whole_seconds(uint32_t ms)
 	return (ms + 999) / 1000 + 1;
 }
 
-static void set_options(MYSQL *mysql, const struct server_settings *server, const struct monitor_settings *monitor, bool tls)
+static void set_options(MYSQL *mysql, const struct server_settings *server,
+			const struct monitor_settings *monitor, bool tls)
 {
 	unsigned connect_s = (monitor->connect_timeout_ms + 999) / 1000;
 	unsigned read_s = whole_seconds(monitor->read_timeout_ms) + 10;
-	unsigned protocol = strncmp(server->address, "unix:", 5) ? MYSQL_PROTOCOL_TCP : MYSQL_PROTOCOL_SOCKET;
+	unsigned protocol =
+		strncmp(server->address, "unix:", 5) ? MYSQL_PROTOCOL_TCP : MYSQL_PROTOCOL_SOCKET;
 	my_bool enforce = tls;
 	my_bool verify = server->tls == TLS_VERIFY_FULL;
 
@@ -97,36 +99,42 @@ static void remember_refusal(struct line *line, MYSQL *mysql, const char *addres
 	switch (line->error) {
 	case CR_CONNECTION_ERROR:
 	case CR_CONN_HOST_ERROR:
-		snprintf(line->error_text, sizeof(line->error_text), "cannot connect to %s", address);
+		snprintf(line->error_text, sizeof(line->error_text), "cannot connect to %s",
+			 address);
 		break;
 	case CR_SERVER_LOST:
 	case CR_SERVER_GONE_ERROR:
-		snprintf(line->error_text, sizeof(line->error_text), "%s closes the connection or does not answer", address);
+		snprintf(line->error_text, sizeof(line->error_text),
+			 "%s closes the connection or does not answer", address);
 		break;
 	case ER_ACCESS_DENIED_ERROR:
-		snprintf(line->error_text, sizeof(line->error_text),
-			 "it refuses the monitor's account %s: check user and password in [monitor]", user);
+		snprintf(
+			line->error_text, sizeof(line->error_text),
+			"it refuses the monitor's account %s: check user and password in [monitor]",
+			user);
 		break;
 	default:
 		break;
 	}
 }
 
-static MYSQL *dial(struct line *line, const struct server_settings *server, const struct monitor_settings *monitor, bool tls)
+static MYSQL *dial(struct line *line, const struct server_settings *server,
+		   const struct monitor_settings *monitor, bool tls)
 {
 	struct target target;
 	MYSQL *mysql = mysql_init(NULL);
 
 	if (!mysql || !find_target(server->address, &target)) {
 		line->error = CR_UNKNOWN_HOST;
-		snprintf(line->error_text, sizeof(line->error_text), "%s is not an address", server->address);
+		snprintf(line->error_text, sizeof(line->error_text), "%s is not an address",
+			 server->address);
 		if (mysql)
 			mysql_close(mysql);
 		return NULL;
 	}
 	set_options(mysql, server, monitor, tls);
-	if (mysql_real_connect(mysql, target.host, monitor->user, monitor->password, NULL, target.port, target.socket,
-			       CLIENT_REMEMBER_OPTIONS))
+	if (mysql_real_connect(mysql, target.host, monitor->user, monitor->password, NULL,
+			       target.port, target.socket, CLIENT_REMEMBER_OPTIONS))
 		return mysql;
 	remember_refusal(line, mysql, server->address, monitor->user);
 	mysql_close(mysql);
@@ -154,7 +162,8 @@ static bool run(struct line *line, const char *statement)
 	return false;
 }
 
-bool line_open(struct line *line, const struct server_settings *server, const struct monitor_settings *monitor)
+bool line_open(struct line *line, const struct server_settings *server,
+	       const struct monitor_settings *monitor)
 {
 	bool tls = wants_tls(server);
 
@@ -162,7 +171,8 @@ bool line_open(struct line *line, const struct server_settings *server, const st
 	line->error = 0;
 	line->logged_in = false;
 	line->mysql = dial(line, server, monitor, tls);
-	if (!line->mysql && tls && server->tls == TLS_PREFERRED && line->error == CR_SSL_CONNECTION_ERROR)
+	if (!line->mysql && tls && server->tls == TLS_PREFERRED &&
+	    line->error == CR_SSL_CONNECTION_ERROR)
 		line->mysql = dial(line, server, monitor, false);
 	if (!line->mysql)
 		return false;
@@ -228,8 +238,8 @@ bool line_error_is_limit(const struct line *line)
 
 bool line_error_is_loss(const struct line *line)
 {
-	return (line->error >= CR_MIN_ERROR && line->error <= CR_MAX_ERROR) || line->error == ER_SERVER_SHUTDOWN ||
-	       line->error == ER_CONNECTION_KILLED;
+	return (line->error >= CR_MIN_ERROR && line->error <= CR_MAX_ERROR) ||
+	       line->error == ER_SERVER_SHUTDOWN || line->error == ER_CONNECTION_KILLED;
 }
 
 const char *row_text(MYSQL_ROW row, unsigned column)

@@ -14,9 +14,9 @@
 struct line {
 	MYSQL *mysql; /* NULL while closed; only the owner touches it */
 	pthread_mutex_t lock;
-	int fd;	  /* under the lock: -1 while closed. A duplicate of the connection's: the library closes its own when a call
+	int fd; /* under the lock: -1 while closed. A duplicate of the connection's: the library closes its own when a call
 		   * fails, and the number may be somebody else's socket a moment later */
-	bool cut; /* under the lock: line_cut() came while it was open */
+	bool cut;	/* under the lock: line_cut() came while it was open */
 	bool logged_in; /* the last line_open() got through the login, whatever came then */
 	unsigned error; /* of the last failure; 0 when there was none */
 	char error_text[256];
@@ -27,8 +27,8 @@ void line_init(struct line *line);
 void line_fini(struct line *line);
 
 /* Connects and prepares the session. False with error and error_text. */
-bool line_open(struct line *line, const struct server_settings *server, const struct monitor_settings *monitor)
-	__attribute__((warn_unused_result));
+bool line_open(struct line *line, const struct server_settings *server,
+	       const struct monitor_settings *monitor) __attribute__((warn_unused_result));
 void line_close(struct line *line);
 /* Any thread: a call in progress fails at once. Does nothing on a closed line. */
 void line_cut(struct line *line);

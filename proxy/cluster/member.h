@@ -18,43 +18,44 @@
 #include "proxy/cluster/watcher.h"
 
 enum {
-	CLUSTER_RETRY_MS = 250,		  /* a server that is down is tried this often */
-	CLUSTER_REFRESH_GAP_MS = 200,	  /* between two readings of the account tables */
-	CLUSTER_CHECK_MS = 5000,	  /* accounts and routines, changed behind Tandem's back */
-	CLUSTER_VARIABLES_MS = 30000,	  /* what SET GLOBAL changed there */
+	CLUSTER_RETRY_MS = 250,		   /* a server that is down is tried this often */
+	CLUSTER_REFRESH_GAP_MS = 200,	   /* between two readings of the account tables */
+	CLUSTER_CHECK_MS = 5000,	   /* accounts and routines, changed behind Tandem's back */
+	CLUSTER_VARIABLES_MS = 30000,	   /* what SET GLOBAL changed there */
 	CLUSTER_TABLE_DEADLINE_MS = 10000, /* reading a whole table takes longer than a look */
 };
 
 /* Work for a monitor besides looking. */
-#define TASK_ACCOUNTS 1u
-#define TASK_CATALOG 2u	      /* read */
-#define TASK_CATALOG_CHECK 4u /* read if its stamp differs */
+#define TASK_ACCOUNTS	    1u
+#define TASK_CATALOG	    2u /* read */
+#define TASK_CATALOG_CHECK  4u /* read if its stamp differs */
 #define TASK_ACCOUNTS_CHECK 8u /* read; nobody waits for it */
-#define TASK_VARIABLES 16u
+#define TASK_VARIABLES	    16u
 
 struct member {
 	struct cluster *cluster;
 	struct server *server;
 	struct member *next;
 	pthread_t thread;
-	int wake_fd;	      /* eventfd: stop, suspect, task */
-	_Atomic bool suspect; /* look at once */
-	struct line line;     /* the monitor's */
+	int wake_fd;	       /* eventfd: stop, suspect, task */
+	_Atomic bool suspect;  /* look at once */
+	struct line line;      /* the monitor's */
 	bool accounts_refused; /* the monitor's: already said */
 	bool catalog_refused;
 	struct watcher watcher;
 
 	/* Under cluster.lock. */
 	bool stop;
-	bool finished;		   /* the thread is at its end and may be joined */
-	struct settings *settings; /* with the entry this member lives by: settings->servers[settings_index] */
+	bool finished; /* the thread is at its end and may be joined */
+	struct settings *
+		settings; /* with the entry this member lives by: settings->servers[settings_index] */
 	size_t settings_index;
 	enum server_health health;
-	char trouble[300];	 /* why it is down */
+	char trouble[300]; /* why it is down */
 	bool has_seen;
 	struct observation seen;
-	uint64_t heard_ms;	 /* last answer */
-	uint64_t due_ms;	 /* no answer by then: down by silence; 0 not waiting */
+	uint64_t heard_ms; /* last answer */
+	uint64_t due_ms;   /* no answer by then: down by silence; 0 not waiting */
 	unsigned tasks;
 	struct variable_list *variables;
 	bool was_limited; /* the last attempt met a full server */
@@ -90,10 +91,10 @@ struct cluster {
 	/* Under the lock. */
 	bool stop;
 	struct settings *settings;
-	struct settings *next_settings; /* from cluster_reload(), not adopted yet */
+	struct settings *next_settings;		     /* from cluster_reload(), not adopted yet */
 	struct member *members[CLUSTER_MAX_SERVERS]; /* in the order of the settings */
 	size_t member_count;
-	struct member *leaving;	 /* told to stop, not joined */
+	struct member *leaving;	  /* told to stop, not joined */
 	struct member *graveyard; /* joined; kept because callers may hold their server */
 	struct lag_ring marks;
 	struct account *accounts;

@@ -14,9 +14,9 @@
 #include "proxy/cluster/flavour.h"
 
 enum {
-	LOOK_ATTEMPTS = 8,	/* lines lost within one look, after a login that went well */
-	LOOK_PAUSE_MS = 5,	/* longer by as much with each: 140 ms altogether */
-	LOOK_GAP_MS = 20,	/* a storm of suspicions does not become a storm of looks */
+	LOOK_ATTEMPTS = 8,	 /* lines lost within one look, after a login that went well */
+	LOOK_PAUSE_MS = 5,	 /* longer by as much with each: 140 ms altogether */
+	LOOK_GAP_MS = 20,	 /* a storm of suspicions does not become a storm of looks */
 	RESTART_SLACK_MS = 2000, /* boot times are told in whole seconds */
 };
 
@@ -59,7 +59,8 @@ void member_wake(struct member *member)
 static void sleep_until(struct member *m, uint64_t until_ms)
 {
 	uint64_t now = clock_ms();
-	struct pollfd fds[2] = { { .fd = m->wake_fd, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	struct pollfd fds[2] = { { .fd = m->wake_fd, .events = POLLIN },
+				 { .fd = -1, .events = POLLIN } };
 	int timeout = until_ms > now ? (int)(until_ms - now) : 0;
 
 	if (m->line.mysql)
@@ -87,8 +88,8 @@ static void set_up(struct member *m)
 {
 	if (m->health == HEALTH_UP)
 		return;
-	log_info(NULL, "server %s: up (%s), %s, server id %u", m->server->name, health_word(m), m->seen.version_text,
-		 m->seen.server_id);
+	log_info(NULL, "server %s: up (%s), %s, server id %u", m->server->name, health_word(m),
+		 m->seen.version_text, m->seen.server_id);
 	m->health = HEALTH_UP;
 	m->trouble[0] = '\0';
 	m->cluster->changed = true;
@@ -110,15 +111,18 @@ static bool was_restarted(const struct member *m, const struct observation *now)
 	if (!m->has_seen || now->greeting == m->seen.greeting)
 		return false;
 	/* Connection numbers begin anew with the server; where it got further than before, its boot time tells. */
-	return now->connection_id <= m->seen.connection_id || now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
+	return now->connection_id <= m->seen.connection_id ||
+	       now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
 }
 
 /* The position only grows, but for a restart, a re-clone or RESET MASTER. `before` was on the board before the look began. */
-static void take_position(struct member *m, const struct observation *now, const struct gtid_set *before, bool restarted)
+static void take_position(struct member *m, const struct observation *now,
+			  const struct gtid_set *before, bool restarted)
 {
 	if (restarted || !gtid_covers(&now->position, before)) {
 		if (!restarted)
-			log_warning(NULL, "server %s: its GTID position went back", m->server->name);
+			log_warning(NULL, "server %s: its GTID position went back",
+				    m->server->name);
 		gtid_board_reset(&m->server->applied, &now->position);
 	} else {
 		gtid_board_raise(&m->server->applied, &now->position);
@@ -134,17 +138,21 @@ static void take_address(struct member *m)
 
 	if (server->address_len)
 		return;
-	if (getpeername((int)mysql_get_socket(m->line.mysql), (struct sockaddr *)&server->address, &len) == 0)
+	if (getpeername((int)mysql_get_socket(m->line.mysql), (struct sockaddr *)&server->address,
+			&len) == 0)
 		server->address_len = len;
 }
 
 static bool differs_publicly(const struct observation *a, const struct observation *b)
 {
-	return a->version != b->version || a->capabilities != b->capabilities || a->max_connections != b->max_connections ||
-	       a->skip_name_resolve != b->skip_name_resolve || strcmp(a->own_name, b->own_name) || strcmp(a->own_ip, b->own_ip);
+	return a->version != b->version || a->capabilities != b->capabilities ||
+	       a->max_connections != b->max_connections ||
+	       a->skip_name_resolve != b->skip_name_resolve || strcmp(a->own_name, b->own_name) ||
+	       strcmp(a->own_ip, b->own_ip);
 }
 
-static void publish_seen(struct member *m, const struct observation *now, const struct gtid_set *before)
+static void publish_seen(struct member *m, const struct observation *now,
+			 const struct gtid_set *before)
 {
 	bool restarted;
 
@@ -189,7 +197,8 @@ static void publish_failure(struct member *m)
 	if (line_error_is_limit(&m->line) && m->health == HEALTH_UP) {
 		/* It answers, only not to us: full is not down. */
 		if (!m->was_limited)
-			log_warning(NULL, "server %s: no connection left for the monitor: %s", m->server->name, m->line.error_text);
+			log_warning(NULL, "server %s: no connection left for the monitor: %s",
+				    m->server->name, m->line.error_text);
 		m->was_limited = true;
 		m->heard_ms = clock_ms();
 		m->due_ms = next_due(m, m->heard_ms);
@@ -237,7 +246,8 @@ static void note_refusal(struct member *m, bool *refused, bool ok, const char *w
 		*refused = false;
 	} else if (m->line.error && !line_error_is_loss(&m->line) && !*refused) {
 		*refused = true;
-		log_warning(NULL, "server %s: cannot read %s: %s", m->server->name, what, m->line.error_text);
+		log_warning(NULL, "server %s: cannot read %s: %s", m->server->name, what,
+			    m->line.error_text);
 	}
 }
 
@@ -269,7 +279,8 @@ static void read_accounts(struct member *m, enum sql_flavour flavour, bool asked
 /* What the server has now, NULL when it is `known` or cannot be read. Without the stamp nothing is believed: a monitor that may not
  * read mysql.proc sees information_schema.ROUTINES without an error, and empty. The stamp is taken before the routines, so that a
  * change in between is found at the next check. */
-static struct catalog *fetch_catalog(struct member *m, const struct observation *seen, const char *known, char stamp[CATALOG_STAMP_BYTES])
+static struct catalog *fetch_catalog(struct member *m, const struct observation *seen,
+				     const char *known, char stamp[CATALOG_STAMP_BYTES])
 {
 	struct catalog *catalog;
 
@@ -332,7 +343,10 @@ static bool connect_member(struct member *m, const struct turn *turn, struct obs
 {
 	if (m->line.mysql)
 		return true;
-	extend_due(m, (uint64_t)turn->settings->monitor.connect_timeout_ms + turn->settings->monitor.read_timeout_ms, false);
+	extend_due(m,
+		   (uint64_t)turn->settings->monitor.connect_timeout_ms +
+			   turn->settings->monitor.read_timeout_ms,
+		   false);
 	if (!line_open(&m->line, turn->own, &turn->settings->monitor))
 		return false;
 	if (!observe_greeting(&m->line, seen))
@@ -439,9 +453,11 @@ bool member_start(struct member *member)
 	member->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (member->wake_fd < 0)
 		return false;
-	if (!watcher_start(&member->watcher, member->server, member->cluster->listener.moved, member->cluster->owner))
+	if (!watcher_start(&member->watcher, member->server, member->cluster->listener.moved,
+			   member->cluster->owner))
 		goto close_event;
-	member->due_ms = clock_ms() + member->settings->monitor.connect_timeout_ms + member->settings->monitor.read_timeout_ms;
+	member->due_ms = clock_ms() + member->settings->monitor.connect_timeout_ms +
+			 member->settings->monitor.read_timeout_ms;
 	error = pthread_create(&member->thread, NULL, monitor, member);
 	if (!error)
 		return true;

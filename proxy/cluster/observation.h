@@ -21,7 +21,8 @@ struct link_view {
 	uint32_t master_server_id; /* 0: never connected since the server started */
 	enum thread_state io;
 	enum thread_state sql;
-	unsigned io_errno;  /* last error, 0 when none; an IO thread that is merely connecting has one too */
+	unsigned
+		io_errno; /* last error, 0 when none; an IO thread that is merely connecting has one too */
 	unsigned sql_errno;
 	uint64_t behind_ms; /* the server's own estimate, UINT64_MAX when it gives none */
 	struct gtid_set io_position;
@@ -40,11 +41,12 @@ struct observation {
 	struct gtid_set position; /* applied: replicated or written here */
 	unsigned link_count;
 	struct link_view links[OBSERVED_LINKS];
-	char own_name[OBSERVED_HOST]; /* Tandem's host name as this server sees it, empty when it resolves none */
-	char own_ip[64];	      /* Tandem's address, empty for a Unix socket */
-	uint64_t greeting;	      /* grows by one with each connection the monitor makes */
-	uint64_t connection_id;	      /* of the monitor's connection */
-	int64_t booted_ms;	      /* clock_ms() at which the server started, to about a second */
+	char own_name
+		[OBSERVED_HOST]; /* Tandem's host name as this server sees it, empty when it resolves none */
+	char own_ip[64];	/* Tandem's address, empty for a Unix socket */
+	uint64_t greeting;	/* grows by one with each connection the monitor makes */
+	uint64_t connection_id; /* of the monitor's connection */
+	int64_t booted_ms;	/* clock_ms() at which the server started, to about a second */
 };
 
 #endif

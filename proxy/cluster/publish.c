@@ -91,7 +91,8 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 	s->settings = settings_ref(cluster->settings);
 	s->primary = cluster->primary;
 	if (s->primary < 0)
-		s->primary_why = strdup(cluster->primary_why[0] ? cluster->primary_why : "no server has been asked yet");
+		s->primary_why = strdup(cluster->primary_why[0] ? cluster->primary_why
+								: "no server has been asked yet");
 	s->server_count = cluster->member_count;
 	for (size_t i = 0; i < cluster->member_count; i++)
 		fill_view(&s->servers[i], cluster->members[i]);

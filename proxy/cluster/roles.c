@@ -11,7 +11,8 @@ struct judge {
 	const struct role_view *views;
 	size_t count;
 	struct role_verdict *out;
-	unsigned followers[CLUSTER_MAX_SERVERS]; /* servers that are up and replicate from this one */
+	unsigned followers
+		[CLUSTER_MAX_SERVERS]; /* servers that are up and replicate from this one */
 };
 
 static bool is_up(const struct role_view *view)
@@ -50,7 +51,8 @@ static bool address_is(const char *address, const char *host, unsigned port)
 static int link_source(const struct judge *j, size_t self, const struct link_view *link)
 {
 	for (size_t i = 0; i < j->count && link->master_server_id; i++)
-		if (i != self && j->views[i].seen && j->views[i].seen->server_id == link->master_server_id)
+		if (i != self && j->views[i].seen &&
+		    j->views[i].seen->server_id == link->master_server_id)
 			return (int)i;
 	for (size_t i = 0; i < j->count; i++) {
 		const struct role_view *v = &j->views[i];
@@ -144,9 +146,11 @@ static const char *unknown_server(const struct judge *j)
  * it was its replica until somebody promoted it: anything else would be a stray that happens to be writable. */
 static bool may_stand_alone(struct judge *j, size_t i, int former)
 {
-	if (former < 0 || former == (int)i || j->views[i].was == ROLE_REPLICA || j->views[i].was == ROLE_PRIMARY)
+	if (former < 0 || former == (int)i || j->views[i].was == ROLE_REPLICA ||
+	    j->views[i].was == ROLE_PRIMARY)
 		return true;
-	none(j, "%s is writable but nobody replicates from it, and the primary %s is %s", j->views[i].name, j->views[former].name,
+	none(j, "%s is writable but nobody replicates from it, and the primary %s is %s",
+	     j->views[i].name, j->views[former].name,
 	     is_up(&j->views[former]) ? "read-only" : "down");
 	return false;
 }
@@ -158,7 +162,8 @@ static int two_writable(struct judge *j, const size_t *list, size_t n, bool foll
 
 	for (size_t i = 0; i < n && len < sizeof(names); i++)
 		if (!followed || j->followers[list[i]])
-			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len ? " and " : "", j->views[list[i]].name);
+			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
+						len ? " and " : "", j->views[list[i]].name);
 	return none(j, "%s are writable and %s: make all but one read-only replicas", names,
 		    followed ? "are all replicated from" : "neither replicates from another");
 }
@@ -207,7 +212,8 @@ static int explain_nobody(struct judge *j)
 			return none(j, "no server is writable");
 	if (!j->count)
 		return none(j, "no server is configured");
-	return none(j, "no server is up; %s: %s", j->views[0].name, j->views[0].trouble ? j->views[0].trouble : "not reached yet");
+	return none(j, "no server is up; %s: %s", j->views[0].name,
+		    j->views[0].trouble ? j->views[0].trouble : "not reached yet");
 }
 
 static int explain_none(struct judge *j, int former)
@@ -217,11 +223,13 @@ static int explain_none(struct judge *j, int former)
 	if (!v)
 		return explain_nobody(j);
 	if (!is_up(v))
-		return none(j, "%s is down: %s", v->name, v->trouble ? v->trouble : "not reached yet");
+		return none(j, "%s is down: %s", v->name,
+			    v->trouble ? v->trouble : "not reached yet");
 	if (v->seen->read_only)
 		return none(j, "%s is read-only", v->name);
 	return none(j, "%s replicates from %s, and no other server is writable", v->name,
-		    j->out->source[former] >= 0 ? j->views[j->out->source[former]].name : "another server");
+		    j->out->source[former] >= 0 ? j->views[j->out->source[former]].name
+						: "another server");
 }
 
 static int none_yet(struct judge *j, const char *unknown)
@@ -284,7 +292,8 @@ void roles_judge(const struct role_view *views, size_t count, struct role_verdic
 	out->root = out->primary;
 	/* Down or fenced it keeps the role: nobody else has it, and its replicas stay its replicas. One that follows another
 	 * server, or is contested, does not. */
-	if (out->root < 0 && !out->pending && former >= 0 && out->source[former] < 0 && (!is_up(&views[former]) || views[former].seen->read_only))
+	if (out->root < 0 && !out->pending && former >= 0 && out->source[former] < 0 &&
+	    (!is_up(&views[former]) || views[former].seen->read_only))
 		out->root = former;
 	for (size_t i = 0; i < count; i++)
 		out->roles[i] = role_of(&j, i);

@@ -22,8 +22,8 @@ struct role_view {
 struct role_verdict {
 	enum server_role roles[CLUSTER_MAX_SERVERS];
 	int source[CLUSTER_MAX_SERVERS]; /* whom it replicates from, -1 none */
-	int primary; /* index, -1: none that takes writes */
-	int root;    /* the primary, or the one that holds the role while it is down or read-only; -1 none */
+	int primary;			 /* index, -1: none that takes writes */
+	int root; /* the primary, or the one that holds the role while it is down or read-only; -1 none */
 	char why[512]; /* when primary is -1 */
 	bool pending;  /* only because not all servers have been asked yet */
 };

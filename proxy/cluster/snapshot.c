@@ -74,7 +74,8 @@ static int compare_name(const char *name, const char *text, size_t len)
 	return order ? order : name[len] != '\0';
 }
 
-const struct tracked_variable *snapshot_variable(const struct snapshot *snapshot, const char *name, size_t len)
+const struct tracked_variable *snapshot_variable(const struct snapshot *snapshot, const char *name,
+						 size_t len)
 {
 	size_t low = 0, high = snapshot->variable_count;
 
@@ -94,7 +95,9 @@ const struct tracked_variable *snapshot_variable(const struct snapshot *snapshot
 
 /* A name that no built-in has and that was not found as written: letters outside ASCII may be stored in another case, and a
  * quoted quote is doubled. Not finding it proves nothing. */
-static const struct routine unproven = { .name = (char *)"", .writes = true, .facts = SQL_F_OPAQUE };
+static const struct routine unproven = { .name = (char *)"",
+					 .writes = true,
+					 .facts = SQL_F_OPAQUE };
 
 static bool is_plain_name(const char *name, size_t len)
 {
@@ -104,7 +107,8 @@ static bool is_plain_name(const char *name, size_t len)
 	return true;
 }
 
-const struct routine *snapshot_routine(const struct snapshot *snapshot, const char *name, size_t len)
+const struct routine *snapshot_routine(const struct snapshot *snapshot, const char *name,
+				       size_t len)
 {
 	size_t low = 0, high = snapshot->routine_count;
 
@@ -122,11 +126,13 @@ const struct routine *snapshot_routine(const struct snapshot *snapshot, const ch
 	return is_plain_name(name, len) ? NULL : &unproven;
 }
 
-const struct account *snapshot_account(const struct snapshot *snapshot, const char *user, size_t user_len, const char *host,
-				       bool is_loopback)
+const struct account *snapshot_account(const struct snapshot *snapshot, const char *user,
+				       size_t user_len, const char *host, bool is_loopback)
 {
 	bool is_name = !strcasecmp(host, "localhost");
-	const char *name = is_name || (is_loopback && !snapshot->skip_name_resolve) ? "localhost" : NULL;
+	const char *name =
+		is_name || (is_loopback && !snapshot->skip_name_resolve) ? "localhost" : NULL;
 
-	return accounts_find(snapshot->accounts, snapshot->account_count, user, user_len, name, is_name ? NULL : host);
+	return accounts_find(snapshot->accounts, snapshot->account_count, user, user_len, name,
+			     is_name ? NULL : host);
 }

@@ -10,34 +10,99 @@
 /* Not state that could be carried over: values of one moment, of one server, or that only SET GLOBAL may touch. Also what follows
  * the current schema (character_set_database) and what belongs to a replication link. */
 static const char *const untracked[] = {
-	"character_set_database",   "collation_database",   "default_master_connection", "error_count",	  "external_user",
-	"gtid_executed",	    "gtid_next",	    "gtid_seq_no",		 "hostname",	  "identity",
-	"immediate_server_version", "in_transaction",	    "insert_id",		 "last_gtid",	  "last_insert_id",
-	"max_allowed_packet",	    "max_relay_log_size",   "max_user_connections",	 "net_buffer_length", "original_commit_timestamp",
-	"original_server_version",  "proxy_user",	    "rand_seed1",		 "rand_seed2",	  "server_id",
-	"server_uuid",		    "sql_slave_skip_counter", "statement_id",		 "timestamp",	  "use_secondary_engine",
+	"character_set_database",
+	"collation_database",
+	"default_master_connection",
+	"error_count",
+	"external_user",
+	"gtid_executed",
+	"gtid_next",
+	"gtid_seq_no",
+	"hostname",
+	"identity",
+	"immediate_server_version",
+	"in_transaction",
+	"insert_id",
+	"last_gtid",
+	"last_insert_id",
+	"max_allowed_packet",
+	"max_relay_log_size",
+	"max_user_connections",
+	"net_buffer_length",
+	"original_commit_timestamp",
+	"original_server_version",
+	"proxy_user",
+	"rand_seed1",
+	"rand_seed2",
+	"server_id",
+	"server_uuid",
+	"sql_slave_skip_counter",
+	"statement_id",
+	"timestamp",
+	"use_secondary_engine",
 	"redirect_url", /* where clients of that server should go: Tandem's own shall not */
-	"warning_count",	    "wsrep_gtid_seq_no",
+	"warning_count",
+	"wsrep_gtid_seq_no",
 };
-static const char *const untracked_prefixes[] = { "pseudo_", "session_track_", "debug", "transaction_allow_", "wsrep_osu" };
+static const char *const untracked_prefixes[] = { "pseudo_", "session_track_", "debug",
+						  "transaction_allow_", "wsrep_osu" };
 
 /* Privileged to set, or of no meaning to what a read returns: a replica that starts with another value keeps it. */
 static const char *const own_default[] = {
-	"auto_increment_increment", "auto_increment_offset", "gtid_domain_id", "innodb_tmpdir",	   "log_disabled_statements",
-	"sql_log_bin",		    "sql_log_off",	     "wsrep_on",       "slow_query_log", "long_query_time",
-	"skip_replication",	    "skip_parallel_replication", "min_examined_row_limit", "read_only",
+	"auto_increment_increment",
+	"auto_increment_offset",
+	"gtid_domain_id",
+	"innodb_tmpdir",
+	"log_disabled_statements",
+	"sql_log_bin",
+	"sql_log_off",
+	"wsrep_on",
+	"slow_query_log",
+	"long_query_time",
+	"skip_replication",
+	"skip_parallel_replication",
+	"min_examined_row_limit",
+	"read_only",
 };
 static const char *const own_default_prefixes[] = { "binlog_", "log_slow_", "log_warnings" };
 
 /* MySQL does not tell which variables a session may set, so only these differences between servers are levelled out. */
 static const char *const mysql_levelled[] = {
-	"block_encryption_mode", "character_set_client", "character_set_connection", "character_set_results", "character_set_server",
-	"collation_connection", "collation_server", "completion_type", "cte_max_recursion_depth", "default_storage_engine",
-	"default_tmp_storage_engine", "default_week_format", "div_precision_increment", "explicit_defaults_for_timestamp",
-	"foreign_key_checks", "group_concat_max_len", "innodb_lock_wait_timeout", "lc_messages", "lc_time_names", "lock_wait_timeout",
-	"max_execution_time", "max_join_size", "max_sort_length", "optimizer_switch", "sql_auto_is_null", "sql_big_selects", "sql_mode",
-	"sql_quote_show_create", "sql_safe_updates", "sql_select_limit", "time_zone", "transaction_isolation", "unique_checks",
-	"updatable_views_with_limit", "windowing_use_high_precision",
+	"block_encryption_mode",
+	"character_set_client",
+	"character_set_connection",
+	"character_set_results",
+	"character_set_server",
+	"collation_connection",
+	"collation_server",
+	"completion_type",
+	"cte_max_recursion_depth",
+	"default_storage_engine",
+	"default_tmp_storage_engine",
+	"default_week_format",
+	"div_precision_increment",
+	"explicit_defaults_for_timestamp",
+	"foreign_key_checks",
+	"group_concat_max_len",
+	"innodb_lock_wait_timeout",
+	"lc_messages",
+	"lc_time_names",
+	"lock_wait_timeout",
+	"max_execution_time",
+	"max_join_size",
+	"max_sort_length",
+	"optimizer_switch",
+	"sql_auto_is_null",
+	"sql_big_selects",
+	"sql_mode",
+	"sql_quote_show_create",
+	"sql_safe_updates",
+	"sql_select_limit",
+	"time_zone",
+	"transaction_isolation",
+	"unique_checks",
+	"updatable_views_with_limit",
+	"windowing_use_high_precision",
 };
 
 static const struct {
@@ -73,7 +138,8 @@ static bool has_prefix(const char *name, const char *const *list, size_t count)
 
 bool variables_is_tracked(const char *name)
 {
-	return !in_list(name, untracked, LENGTH(untracked)) && !has_prefix(name, untracked_prefixes, LENGTH(untracked_prefixes));
+	return !in_list(name, untracked, LENGTH(untracked)) &&
+	       !has_prefix(name, untracked_prefixes, LENGTH(untracked_prefixes));
 }
 
 static bool keeps_own_default(const char *name, enum sql_flavour flavour)
@@ -106,7 +172,8 @@ static bool is_number_type(const char *type, const char *value)
 
 static int compare_entries(const void *a, const void *b)
 {
-	return strcmp(((const struct variable_entry *)a)->name, ((const struct variable_entry *)b)->name);
+	return strcmp(((const struct variable_entry *)a)->name,
+		      ((const struct variable_entry *)b)->name);
 }
 
 static bool fill_entry(struct variable_entry *entry, MYSQL_ROW row)
@@ -160,7 +227,8 @@ bool variables_equal(const struct variable_list *a, const struct variable_list *
 	if (!a || !b || a->count != b->count)
 		return a == b;
 	for (size_t i = 0; i < a->count; i++)
-		if (strcmp(a->entries[i].name, b->entries[i].name) || strcmp(a->entries[i].value, b->entries[i].value))
+		if (strcmp(a->entries[i].name, b->entries[i].name) ||
+		    strcmp(a->entries[i].value, b->entries[i].value))
 			return false;
 	return true;
 }
@@ -182,7 +250,8 @@ static const char *alias_target(const struct variable_list *list, const char *na
 	return NULL;
 }
 
-static void compare_servers(struct tracked_variable *v, struct variable_list *const *lists, size_t count, bool keep)
+static void compare_servers(struct tracked_variable *v, struct variable_list *const *lists,
+			    size_t count, bool keep)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct variable_entry *there = find_entry(lists[i], v->name);
@@ -193,8 +262,9 @@ static void compare_servers(struct tracked_variable *v, struct variable_list *co
 	}
 }
 
-static void build_variable(struct tracked_variable *v, const struct variable_entry *entry, struct variable_list *const *lists,
-			   size_t count, const struct variable_list *base, enum sql_flavour flavour)
+static void build_variable(struct tracked_variable *v, const struct variable_entry *entry,
+			   struct variable_list *const *lists, size_t count,
+			   const struct variable_list *base, enum sql_flavour flavour)
 {
 	v->name = strdup(entry->name);
 	v->primary_value = strdup(entry->value);
@@ -231,18 +301,20 @@ static char *value_copy(const struct variable_list *list, const char *name)
 	return entry ? strdup(entry->value) : NULL;
 }
 
-void variables_build(struct snapshot *snapshot, struct variable_list *const *lists, size_t base, enum sql_flavour flavour)
+void variables_build(struct snapshot *snapshot, struct variable_list *const *lists, size_t base,
+		     enum sql_flavour flavour)
 {
 	const struct variable_list *own = lists[base];
 
 	for (size_t i = 0; i < snapshot->server_count; i++)
-		snapshot->track_list[i] = lists[i] ? build_track_list(lists[i], snapshot->servers[i].flavour) : NULL;
+		snapshot->track_list[i] =
+			lists[i] ? build_track_list(lists[i], snapshot->servers[i].flavour) : NULL;
 	if (!own)
 		return;
 	snapshot->variables = calloc(own->count + 1, sizeof(*snapshot->variables));
 	for (size_t i = 0; snapshot->variables && i < own->count; i++)
-		build_variable(&snapshot->variables[snapshot->variable_count++], &own->entries[i], lists, snapshot->server_count, own,
-			       flavour);
+		build_variable(&snapshot->variables[snapshot->variable_count++], &own->entries[i],
+			       lists, snapshot->server_count, own, flavour);
 	snapshot->default_charset = value_copy(own, "character_set_server");
 	snapshot->default_collation = value_copy(own, "collation_server");
 }

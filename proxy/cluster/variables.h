@@ -16,7 +16,7 @@ struct variable_list {
 		char *value; /* what a new session starts with, "" for SQL NULL */
 		bool is_number;
 		bool is_text; /* VARCHAR: free text, where '' stands for NULL */
-	} *entries;
+	} * entries;
 };
 
 /* NULL with the line's error, or when memory ran out. */
@@ -29,6 +29,7 @@ bool variables_is_tracked(const char *name);
 
 /* Fills the snapshot's variables, track lists and default character set. lists[i] belongs to server i and may be NULL; `base` is the
  * server whose values are the defaults (the primary's index). */
-void variables_build(struct snapshot *snapshot, struct variable_list *const *lists, size_t base, enum sql_flavour flavour);
+void variables_build(struct snapshot *snapshot, struct variable_list *const *lists, size_t base,
+		     enum sql_flavour flavour);
 
 #endif

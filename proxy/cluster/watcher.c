@@ -34,10 +34,12 @@ static size_t furthest(const struct watcher_want *wants, size_t count)
 	return at;
 }
 
-void watcher_add(struct watcher_want *wants, size_t *count, const struct gtid_set *position, uint64_t until_ms)
+void watcher_add(struct watcher_want *wants, size_t *count, const struct gtid_set *position,
+		 uint64_t until_ms)
 {
 	for (size_t i = 0; i < *count; i++) {
-		if (!gtid_covers(&wants[i].position, position) || !gtid_covers(position, &wants[i].position))
+		if (!gtid_covers(&wants[i].position, position) ||
+		    !gtid_covers(position, &wants[i].position))
 			continue;
 		if (wants[i].until_ms < until_ms)
 			wants[i].until_ms = until_ms;
@@ -65,7 +67,8 @@ size_t watcher_smallest(const struct watcher_want *wants, size_t count)
 	return at;
 }
 
-bool watcher_drop(struct watcher_want *wants, size_t *count, const struct gtid_set *reached, uint64_t now_ms)
+bool watcher_drop(struct watcher_want *wants, size_t *count, const struct gtid_set *reached,
+		  uint64_t now_ms)
 {
 	bool covered = false;
 	size_t kept = 0;
@@ -94,7 +97,9 @@ static uint32_t wait_of(const struct settings *settings)
 {
 	uint32_t ms = settings->proxy.causal_wait_ms;
 
-	return ms < SHORTEST_WAIT_MS ? SHORTEST_WAIT_MS : ms > LONGEST_WAIT_MS ? LONGEST_WAIT_MS : ms;
+	return ms < SHORTEST_WAIT_MS  ? SHORTEST_WAIT_MS
+	       : ms > LONGEST_WAIT_MS ? LONGEST_WAIT_MS
+				      : ms;
 }
 
 /* Sleeps until there is something to do. False: the end. */
@@ -147,7 +152,8 @@ static bool connect_line(struct watcher *w, const struct errand *errand)
 	if (line_open(&w->line, &s->servers[errand->settings_index], &s->monitor))
 		return true;
 	/* The monitor tells the world when the server is down; who is parked goes elsewhere at the deadline. */
-	log_debug(NULL, "server %s: watcher cannot connect: %s", w->server->name, w->line.error_text);
+	log_debug(NULL, "server %s: watcher cannot connect: %s", w->server->name,
+		  w->line.error_text);
 	forget_wants(w);
 	pause_ms(w, RETRY_MS);
 	return false;
@@ -238,7 +244,8 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-bool watcher_start(struct watcher *watcher, struct server *server, void (*moved)(void *owner, struct server *server), void *owner)
+bool watcher_start(struct watcher *watcher, struct server *server,
+		   void (*moved)(void *owner, struct server *server), void *owner)
 {
 	pthread_condattr_t attr;
 	int error;
@@ -278,7 +285,8 @@ void watcher_stop(struct watcher *watcher)
 	pthread_mutex_destroy(&watcher->lock);
 }
 
-void watcher_arm(struct watcher *watcher, bool armed, enum sql_flavour flavour, struct settings *settings, size_t settings_index)
+void watcher_arm(struct watcher *watcher, bool armed, enum sql_flavour flavour,
+		 struct settings *settings, size_t settings_index)
 {
 	struct settings *before;
 

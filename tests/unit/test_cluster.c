@@ -39,24 +39,30 @@ static const struct role_row role_rows[] = {
 	{ "not all asked yet", "Uw-u ?--u", "uu", 0, "db2 has not been asked" },
 	{ "a primary in force needs no new proof", "Uw-p ?--u", "pu", 1, NULL },
 	{ "a replica answered before its primary", "?--u Ur1u", "uu", 0, "db1 has not been asked" },
-	{ "a replica answered before its primary, by address", "?--u Ura u Ura u", "urr", 0, "db1 has not been asked" },
+	{ "a replica answered before its primary, by address", "?--u Ura u Ura u", "urr", 0,
+	  "db1 has not been asked" },
 	{ "one down at start", "Uw-u dr-u", "pu", 1, NULL },
 	{ "stray and writable beside a pair", "Uw-u Ur1u Uw-u", "prs", 1, NULL },
 	{ "two writable, nobody replicates", "Uw-u Uw-u", "uu", 0, "db1 and db2 are writable" },
-	{ "two writable, both replicated from", "Uw-u Ur1u Uw-u Ur3u", "urur", 0, "db1 and db3 are writable" },
+	{ "two writable, both replicated from", "Uw-u Ur1u Uw-u Ur3u", "urur", 0,
+	  "db1 and db3 are writable" },
 	{ "a new server switched on contests nothing", "Uw-p Uw-u", "ps", 1, NULL },
 	{ "a replica became writable on its own", "Uw-p Uw-r", "uu", 0, "writable" },
 	{ "the primary is down", "Dw-p Ur1r", "pr", 0, "db1 is down" },
 	{ "down, its replica known by address", "Dw-p Ura r", "pr", 0, "db1 is down" },
 	{ "down at start, and never seen", "dw-u Ura u", "pr", 0, "db1 is down" },
-	{ "a writable replica is no primary while it replicates", "Dw-p Uw1r", "pr", 0, "db1 is down" },
-	{ "down, a stray does not take over", "Dw-p Ur1r Uw-s", "prs", 0, "nobody replicates from it" },
+	{ "a writable replica is no primary while it replicates", "Dw-p Uw1r", "pr", 0,
+	  "db1 is down" },
+	{ "down, a stray does not take over", "Dw-p Ur1r Uw-s", "prs", 0,
+	  "nobody replicates from it" },
 	{ "down, and its replica was promoted", "Dw-p Uw-r", "up", 2, NULL },
 	{ "down, promoted, the other follows", "Dw-p Uw-r Ur2r", "upr", 2, NULL },
 	{ "promotion seen whole", "Ur2p Uw-r", "rp", 2, NULL },
 	{ "promotion half way: fenced", "Ur-p Ur1r", "pr", 0, "db1 is read-only" },
-	{ "promotion half way: new one open, old one fenced and unlinked", "Ur-p Uw-r Ur2r", "spr", 2, NULL },
-	{ "the old primary returns writable, the others follow the new", "Uw-u Uw-p Ur2r", "spr", 2, NULL },
+	{ "promotion half way: new one open, old one fenced and unlinked", "Ur-p Uw-r Ur2r", "spr",
+	  2, NULL },
+	{ "the old primary returns writable, the others follow the new", "Uw-u Uw-p Ur2r", "spr", 2,
+	  NULL },
 	{ "the old primary returns writable, nobody follows", "Uw-u Uw-p", "sp", 2, NULL },
 	{ "a ring, one writable", "Uw2u Ur1u", "pr", 1, NULL },
 	{ "a ring, both writable", "Uw2u Uw1u", "uu", 0, "writable" },
@@ -75,7 +81,10 @@ struct cluster_text {
 
 static enum server_role role_from(char letter)
 {
-	return letter == 'p' ? ROLE_PRIMARY : letter == 'r' ? ROLE_REPLICA : letter == 's' ? ROLE_STRAY : ROLE_UNKNOWN;
+	return letter == 'p'   ? ROLE_PRIMARY
+	       : letter == 'r' ? ROLE_REPLICA
+	       : letter == 's' ? ROLE_STRAY
+			       : ROLE_UNKNOWN;
 }
 
 static void link_from(struct observation *seen, char letter)
@@ -108,7 +117,9 @@ static void read_cluster(const char *text, struct cluster_text *out)
 		snprintf(out->addresses[i], sizeof(out->addresses[i]), "10.0.0.1:%zu", 3306 + i);
 		v->name = out->names[i];
 		v->address = out->addresses[i];
-		v->health = health == 'U' ? HEALTH_UP : health == '?' ? HEALTH_UNKNOWN : HEALTH_DOWN;
+		v->health = health == 'U'   ? HEALTH_UP
+			    : health == '?' ? HEALTH_UNKNOWN
+					    : HEALTH_DOWN;
 		v->was = role_from(*text++);
 		if (health == 'U' || health == 'D') {
 			v->seen = &out->seen[i];
@@ -123,7 +134,10 @@ static void read_cluster(const char *text, struct cluster_text *out)
 
 static char letter_of(enum server_role role)
 {
-	return role == ROLE_PRIMARY ? 'p' : role == ROLE_REPLICA ? 'r' : role == ROLE_STRAY ? 's' : 'u';
+	return role == ROLE_PRIMARY   ? 'p'
+	       : role == ROLE_REPLICA ? 'r'
+	       : role == ROLE_STRAY   ? 's'
+				      : 'u';
 }
 
 static void test_roles(void)
@@ -140,7 +154,8 @@ static void test_roles(void)
 			roles[i] = letter_of(verdict.roles[i]);
 		if (strcmp(roles, row->roles) || verdict.primary != row->primary - 1 ||
 		    (row->why && !strstr(verdict.why, row->why))) {
-			printf("%s: %s, primary %d, %s\n", row->what, roles, verdict.primary + 1, verdict.why);
+			printf("%s: %s, primary %d, %s\n", row->what, roles, verdict.primary + 1,
+			       verdict.why);
 			CU_FAIL("roles");
 		}
 	}
@@ -282,7 +297,8 @@ static const struct routine *routine(const struct catalog *catalog, const char *
 static void test_catalog(void)
 {
 	static const struct routine_source sources[] = {
-		{ "reads", "FUNCTION", "begin declare x int; select count(*) into x from t; return x; end", "" },
+		{ "reads", "FUNCTION",
+		  "begin declare x int; select count(*) into x from t; return x; end", "" },
 		{ "plain", "FUNCTION", "return a + 1", "" },
 		{ "writes", "FUNCTION", "begin insert into t values (1); return 1; end", "" },
 		{ "sets", "FUNCTION", "begin set @x = 1; return 1; end", "" },
@@ -299,28 +315,44 @@ static void test_catalog(void)
 		{ "calls_builtin", "FUNCTION", "return concat(upper('x'), soundex('y'))", "" },
 		{ "quotes", "FUNCTION", "return \"writes(1)\"", "" },
 		{ "p", "PROCEDURE", "begin insert into t values (1); end", "" },
-		{ "pkg", "PACKAGE BODY", "as function Inner_One return int as begin return 1; end; procedure two as begin null; end; end",
+		{ "pkg", "PACKAGE BODY",
+		  "as function Inner_One return int as begin return 1; end; procedure two as begin "
+		  "null; end; end",
 		  "ORACLE" },
 	};
 	static const struct {
 		const char *name;
 		bool harmless, writes;
 	} rows[] = {
-		{ "reads", true, false },	{ "plain", true, false },	    { "writes", false, true },
-		{ "calls_reads", true, false }, { "calls_writes", false, true },    { "calls_calls_writes", false, true },
-		{ "ping", false, false },	{ "pong", false, false },	    { "twice", false, true },
-		{ "hidden", false, true },	{ "udf", false, true },		    { "calls_udf", false, true },
-		{ "calls_builtin", true, false }, { "quotes", true, false },	    { "p", false, true },
-		{ "pkg", false, true },		{ "inner_one", false, true },	    { "two", false, true },
+		{ "reads", true, false },
+		{ "plain", true, false },
+		{ "writes", false, true },
+		{ "calls_reads", true, false },
+		{ "calls_writes", false, true },
+		{ "calls_calls_writes", false, true },
+		{ "ping", false, false },
+		{ "pong", false, false },
+		{ "twice", false, true },
+		{ "hidden", false, true },
+		{ "udf", false, true },
+		{ "calls_udf", false, true },
+		{ "calls_builtin", true, false },
+		{ "quotes", true, false },
+		{ "p", false, true },
+		{ "pkg", false, true },
+		{ "inner_one", false, true },
+		{ "two", false, true },
 	};
-	struct catalog *catalog = catalog_judge(sources, sizeof(sources) / sizeof(sources[0]), SQL_MARIADB, 101100);
+	struct catalog *catalog =
+		catalog_judge(sources, sizeof(sources) / sizeof(sources[0]), SQL_MARIADB, 101100);
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(catalog);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct routine *r = routine(catalog, rows[i].name);
 
 		if (!r || r->harmless != rows[i].harmless || r->writes != rows[i].writes) {
-			printf("%s: harmless %d writes %d\n", rows[i].name, r ? r->harmless : -1, r ? r->writes : -1);
+			printf("%s: harmless %d writes %d\n", rows[i].name, r ? r->harmless : -1,
+			       r ? r->writes : -1);
 			CU_FAIL("judged wrongly");
 		}
 	}
@@ -344,11 +376,24 @@ static void test_versions(void)
 
 static void test_variable_names(void)
 {
-	static const char *const tracked[] = { "sql_mode", "time_zone", "tx_read_only", "tx_isolation", "autocommit", "gtid_domain_id",
-					       "sql_log_bin", "skip_replication", "wait_timeout", "character_set_client" };
-	static const char *const untracked[] = { "timestamp", "insert_id", "last_insert_id", "identity", "rand_seed1", "pseudo_thread_id",
-						 "session_track_schema", "server_id", "max_allowed_packet", "error_count", "last_gtid",
-						 "debug_dbug", "character_set_database" };
+	static const char *const tracked[] = { "sql_mode",     "time_zone",
+					       "tx_read_only", "tx_isolation",
+					       "autocommit",   "gtid_domain_id",
+					       "sql_log_bin",  "skip_replication",
+					       "wait_timeout", "character_set_client" };
+	static const char *const untracked[] = { "timestamp",
+						 "insert_id",
+						 "last_insert_id",
+						 "identity",
+						 "rand_seed1",
+						 "pseudo_thread_id",
+						 "session_track_schema",
+						 "server_id",
+						 "max_allowed_packet",
+						 "error_count",
+						 "last_gtid",
+						 "debug_dbug",
+						 "character_set_database" };
 
 	for (size_t i = 0; i < sizeof(tracked) / sizeof(tracked[0]); i++)
 		CU_ASSERT_TRUE(variables_is_tracked(tracked[i]));
@@ -381,7 +426,8 @@ static void test_variables(void)
 	s->server_count = 3;
 	variables_build(s, lists, 0, SQL_MARIADB);
 	CU_ASSERT_EQUAL(s->variable_count, 5);
-	CU_ASSERT_STRING_EQUAL(s->track_list[1], "binlog_format,div_precision_increment,extra,sql_mode,last_gtid");
+	CU_ASSERT_STRING_EQUAL(s->track_list[1],
+			       "binlog_format,div_precision_increment,extra,sql_mode,last_gtid");
 	CU_ASSERT_PTR_NULL(s->track_list[2]);
 	v = snapshot_variable(s, "div_precision_increment", 23);
 	CU_ASSERT_TRUE(v && v->is_number && v->exists[1] && !v->same_default[1] && !v->exists[2]);
@@ -390,7 +436,8 @@ static void test_variables(void)
 	v = snapshot_variable(s, "binlog_format", 13);
 	CU_ASSERT_TRUE(v && v->same_default[1]);
 	v = snapshot_variable(s, "storage_engine", 14);
-	CU_ASSERT_TRUE(v && v->stands_for && !strcmp(v->stands_for, "default_storage_engine") && !v->exists[1]);
+	CU_ASSERT_TRUE(v && v->stands_for && !strcmp(v->stands_for, "default_storage_engine") &&
+		       !v->exists[1]);
 	CU_ASSERT_PTR_NULL(snapshot_variable(s, "extra", 5));
 	snapshot_unref(s);
 }

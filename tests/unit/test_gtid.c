@@ -63,14 +63,31 @@ static void test_mysql_text(void)
 	set = set_of(UUID_A ":1-5:blue:1-3");
 	CU_ASSERT_EQUAL(set.count, 2);
 	gtid_format_mysql(&set, text, sizeof(text));
-	CU_ASSERT_STRING_EQUAL(text, "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,3e11fa47-71ca-11e1-9e33-c80aa9429562:blue:1-3");
+	CU_ASSERT_STRING_EQUAL(text, "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5,3e11fa47-71ca-11e1-"
+				     "9e33-c80aa9429562:blue:1-3");
 }
 
 static void test_malformed(void)
 {
 	static const char *const rows[] = {
-		"0", "0-1", "0-1-", "0-1-x", "-1-1", "0-1-1-1", "0-1-1;", "4294967296-1-1", "0-4294967296-1", "0-1-18446744073709551616",
-		"0-1-1 1-1-1", ":", UUID_A ":", UUID_A ":1-", UUID_A, "abc:1-5", UUID_A ":1-5 x", UUID_A "00:1",
+		"0",
+		"0-1",
+		"0-1-",
+		"0-1-x",
+		"-1-1",
+		"0-1-1-1",
+		"0-1-1;",
+		"4294967296-1-1",
+		"0-4294967296-1",
+		"0-1-18446744073709551616",
+		"0-1-1 1-1-1",
+		":",
+		UUID_A ":",
+		UUID_A ":1-",
+		UUID_A,
+		"abc:1-5",
+		UUID_A ":1-5 x",
+		UUID_A "00:1",
 	};
 	struct gtid_set set;
 
@@ -87,9 +104,15 @@ static void test_covers(void)
 		const char *have, *want;
 		bool covers;
 	} rows[] = {
-		{ "", "", true },		     { "0-1-5", "", true },	       { "", "0-1-5", false },
-		{ "0-1-5", "0-2-5", true },	     { "0-1-5", "0-1-6", false },      { "0-1-5,1-1-1", "1-9-1", true },
-		{ "0-1-5", "0-1-5,1-1-1", false },   { "0-1-9,1-1-1", "0-1-5,1-1-1", true }, { "1-1-9", "0-1-1", false },
+		{ "", "", true },
+		{ "0-1-5", "", true },
+		{ "", "0-1-5", false },
+		{ "0-1-5", "0-2-5", true },
+		{ "0-1-5", "0-1-6", false },
+		{ "0-1-5,1-1-1", "1-9-1", true },
+		{ "0-1-5", "0-1-5,1-1-1", false },
+		{ "0-1-9,1-1-1", "0-1-5,1-1-1", true },
+		{ "1-1-9", "0-1-1", false },
 	};
 	struct gtid_set have, want;
 

@@ -46,7 +46,8 @@ static void test_host_patterns(void)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (accounts_host_matches(rows[i].pattern, rows[i].name, rows[i].ip) != rows[i].matches) {
+		if (accounts_host_matches(rows[i].pattern, rows[i].name, rows[i].ip) !=
+		    rows[i].matches) {
 			printf("row %zu: %s\n", i, rows[i].pattern);
 			CU_FAIL("host pattern");
 		}
@@ -56,9 +57,10 @@ static const struct {
 	const char *user, *host;
 	bool is_role;
 } table[] = {
-	{ "app", "%", false },	    { "app", "10.0.%", false },	 { "app", "10.0.0.%", false }, { "app", "10.0.0.7", false },
-	{ "", "localhost", false }, { "root", "localhost", false }, { "root", "127.0.0.1", false }, { "root", "::1", false },
-	{ "web", "%", false },	    { "web", "localhost", false }, { "duty", "", true },	 { "any", "", false },
+	{ "app", "%", false },		{ "app", "10.0.%", false }, { "app", "10.0.0.%", false },
+	{ "app", "10.0.0.7", false },	{ "", "localhost", false }, { "root", "localhost", false },
+	{ "root", "127.0.0.1", false }, { "root", "::1", false },   { "web", "%", false },
+	{ "web", "localhost", false },	{ "duty", "", true },	    { "any", "", false },
 	{ "any", "10.%", false },
 };
 
@@ -119,7 +121,8 @@ static void test_account_choice(void)
 		char chosen[128] = "";
 
 		s->skip_name_resolve = rows[i].skip_names;
-		a = snapshot_account(s, rows[i].user, strlen(rows[i].user), rows[i].host, rows[i].loopback);
+		a = snapshot_account(s, rows[i].user, strlen(rows[i].user), rows[i].host,
+				     rows[i].loopback);
 		if (a)
 			snprintf(chosen, sizeof(chosen), "%s@%s", a->user, a->host);
 		if (strcmp(chosen, rows[i].chosen ? rows[i].chosen : "")) {
@@ -141,7 +144,8 @@ static bool fits(const struct snapshot *s, const char *user, const char *host)
 /* An account may be used for backends only where the server, seeing Tandem's address, would choose the same one. */
 static void test_fit(void)
 {
-	static const struct account_origin origins[] = { { "localhost", "127.0.0.1" }, { "", "10.0.0.7" } };
+	static const struct account_origin origins[] = { { "localhost", "127.0.0.1" },
+							 { "", "10.0.0.7" } };
 	struct snapshot *s = make_snapshot();
 
 	accounts_judge_fit(s->accounts, s->account_count, origins, 1);
