@@ -52,12 +52,9 @@ BASE_OPTIONS = {
     "max-allowed-packet": "128M",
     "slave-net-timeout": "10",
 }
-# Accounts in every server. `tandem_*` hold only what Tandem asks for; monitor/repl/app are the ones of the documentation.
+# Tandem's own accounts (monitor, repl) come from the file that is shipped, so every test shows that its rights are enough.
+GRANTS = TOP / "sql" / "grants-mariadb.sql"
 ACCOUNTS = """
-CREATE USER monitor@'%' IDENTIFIED BY 'monitor';
-GRANT ALL ON *.* TO monitor@'%';
-CREATE USER repl@'%' IDENTIFIED BY 'repl';
-GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO repl@'%';
 CREATE USER app@'%' IDENTIFIED BY 'app';
 GRANT ALL ON *.* TO app@'%' WITH GRANT OPTION;
 CREATE USER root@'127.0.0.1' IDENTIFIED BY '';
@@ -232,10 +229,16 @@ def as_user():
     return ["--user=root"] if os.getuid() == 0 else []
 
 
+def statements(text):
+    """The statements of a script in which none has a semicolon or -- in it."""
+    bare = re.sub(r"--.*", "", text)
+    return [statement.strip() for statement in bare.split(";") if statement.strip()]
+
+
 def template():
     """A data directory with the accounts in it, made once per server version and copied for each server."""
     version = subprocess.run([mariadbd(), "--version"], capture_output=True, text=True, check=True).stdout
-    mark = hashlib.sha1((version + ACCOUNTS + repr(sorted(BASE_OPTIONS.items()))).encode()).hexdigest()[:12]
+    mark = hashlib.sha1((version + GRANTS.read_text() + ACCOUNTS + repr(sorted(BASE_OPTIONS.items()))).encode()).hexdigest()[:12]
     cache = pathlib.Path(os.environ.get("TANDEM_SANDBOX_DIR") or tempfile.gettempdir()) / f"tandem-cache-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     folder = cache / f"template-{mark}"
@@ -269,8 +272,8 @@ def make_template(folder):
             admin.query("DELETE FROM mysql.global_priv WHERE NOT (User IN ('root', 'mariadb.sys') AND Host = 'localhost')")
             admin.query("DELETE FROM mysql.proxies_priv")
             admin.query("FLUSH PRIVILEGES")
-            for statement in ACCOUNTS.strip().split(";\n"):
-                admin.query(statement.rstrip(";"))
+            for statement in statements(GRANTS.read_text() + ACCOUNTS):
+                admin.query(statement)
             admin.query("SET GLOBAL innodb_fast_shutdown = 0")
     finally:
         status = process.end(signal.SIGTERM, 60)
