@@ -11,7 +11,8 @@
 
 static const char *const state_names[] = {
 	[BACKEND_CONNECTING] = "connecting", [BACKEND_LOGIN] = "login", [BACKEND_SETUP] = "setup",
-	[BACKEND_READY] = "ready",	     [BACKEND_BUSY] = "busy",	[BACKEND_DEAD] = "dead",
+	[BACKEND_READY] = "ready",	     [BACKEND_BUSY] = "busy",	[BACKEND_LEAVING] = "leaving",
+	[BACKEND_DEAD] = "dead",
 };
 
 static void describe(const struct log_subject *subject, char *out, size_t size)
@@ -178,6 +179,24 @@ void backend_close(struct backend *backend, const char *why)
 	atomic_fetch_sub_explicit(&backend->server->connections, 1, memory_order_acq_rel);
 	pool_place_free(backend->pool);
 	worker_bury_backend(backend->worker, backend);
+}
+
+void backend_leave(struct backend *backend, const char *why)
+{
+	static const uint8_t quit[] = { 1, 0, 0, 0, COM_QUIT };
+
+	if (backend->state != BACKEND_READY && backend->state != BACKEND_BUSY) {
+		backend_close(backend, why);
+		return;
+	}
+	log_debug(&backend->subject, "leaving: %s", why);
+	if (backend->client)
+		client_detach(backend->client, backend);
+	backend_set_state(backend, BACKEND_LEAVING);
+	backend->queue_count = 0;
+	io_resume(&backend->io);
+	if (!io_send(&backend->io, quit, sizeof(quit)))
+		backend_close(backend, why);
 }
 
 void backend_free(struct backend *b)

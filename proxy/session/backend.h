@@ -3,6 +3,7 @@
  * one worker at a time; it is attached to a session, or free in its pool.
  *
  *   CONNECTING --io ready--> LOGIN --OK--> SETUP --OK of the set-up--> READY <--> BUSY
+ *   READY --its place is wanted--> LEAVING --closed by the server--> DEAD
  *        any --failure, retirement--> DEAD (freed at the end of the loop turn)
  */
 #ifndef TANDEM_SESSION_BACKEND_H
@@ -30,6 +31,7 @@ enum backend_state {
 	BACKEND_SETUP,	    /* logged in; tracking and the replica guard being set */
 	BACKEND_READY,	    /* owes nothing: free in the pool, or resting with its session */
 	BACKEND_BUSY,	    /* owes at least one reply */
+	BACKEND_LEAVING,    /* said good-bye; its place at the limit is free when the server has closed it */
 	BACKEND_DEAD,	    /* on the graveyard */
 };
 
@@ -80,6 +82,7 @@ struct backend {
 	bool used;	   /* ran a statement since the last reset: diagnostics are its session's */
 	bool tainted;	   /* its last session left something behind: reset before another uses it */
 	bool shows_timeout; /* its wait_timeout is what its session believes it to be, not the longest there is */
+	bool has_diagnostics; /* warnings or errors of a statement may still be listed on it */
 	bool freezing;	   /* its session's values are being asked for, so that somebody else can have it */
 	bool retire;	   /* close it as soon as it is free */
 	bool guard_lost;   /* a replica's: somebody made it writable */
@@ -105,10 +108,13 @@ struct backend *backend_open(struct server_pool *pool, struct credentials *crede
 			     const char **why);
 /* Ends it for the reason given: takes it off its lists and its session, gives back its place at the server's limit, frees it at the end of
  * the loop turn. What its session makes of the loss is not decided here. */
-void backend_close(struct backend *backend, const char *why);
+void backend_close(struct backend *backend, const char *why) __attribute__((cold));
 
+/* Ends it in good order, with what it still runs: the place at the limit is given back only when the server, too, counts it no more. */
+void backend_leave(struct backend *backend, const char *why);
 /* The connection failed: as backend_close(), and its session is told. `code` 0: no packet said why. */
-void backend_lost(struct backend *backend, const char *why, uint16_t code, const char *sqlstate, const char *message);
+void backend_lost(struct backend *backend, const char *why, uint16_t code, const char *sqlstate, const char *message)
+	__attribute__((cold));
 void backend_free(struct backend *backend);
 /* Puts it on the list that its state and its session say. */
 void backend_relist(struct backend *backend);

@@ -291,7 +291,7 @@ static void abandon_turn(struct client *c)
 	c->turn = NULL;
 	turn_free(t);
 	if (b && b->state != BACKEND_DEAD && b->state != BACKEND_READY)
-		backend_close(b, "its client left in mid-statement");
+		backend_leave(b, "its client left in mid-statement");
 }
 
 void client_release_all(struct client *client)

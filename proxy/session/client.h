@@ -121,9 +121,9 @@ struct client {
 /* Takes over an accepted, non-blocking socket. NULL when memory ran out (the socket is then closed). */
 struct client *client_new(struct worker *worker, int fd, const char *host, uint16_t port);
 /* Ends it: connections go back to their pools, the object is freed at the end of the loop turn. One reason for the log. */
-void client_close(struct client *client, const char *why);
+void client_close(struct client *client, const char *why) __attribute__((cold));
 /* Sends ERR and closes when it has drained. */
-void client_fatal(struct client *client, uint16_t code, const char *sqlstate, const char *message);
+void client_fatal(struct client *client, uint16_t code, const char *sqlstate, const char *message) __attribute__((cold));
 /* The same with a sequence number of the caller's choice, and the ERR alone. */
 void client_fatal_seq(struct client *client, uint16_t code, const char *sqlstate, const char *message, uint8_t seq);
 void client_send_error(struct client *client, uint16_t code, const char *sqlstate, const char *message, uint8_t seq);
@@ -158,7 +158,8 @@ bool client_needs_backend(const struct client *client, const struct backend *bac
 bool client_is_pinned(const struct client *client);
 bool client_pins_all(const struct client *client);    /* even reads stay on the pinned connection */
 /* What a statement that succeeded on `backend` did to the pins. */
-void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
+void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text,
+			   size_t len);
 /* So many user locks more (or fewer) are held. Comes before client_note_statement(). */
 void client_note_lock(struct client *client, struct backend *backend, int change);
 void client_pins_clear(struct client *client);

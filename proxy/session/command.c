@@ -40,6 +40,13 @@ static void judge_text(struct turn *t)
 	look_for_timeout(t);
 }
 
+/* With the values written in it asks about nothing, or only about warnings. */
+static void judge_again(struct turn *t)
+{
+	sql_classify(&t->client->sql, t->text, t->text_len, &t->own);
+	t->is_read = t->own.target == SQL_TO_REPLICA && !(t->own.facts & SQL_F_SETS_UVAR);
+}
+
 /* It goes where what it executes would go. */
 static void judge_execute(struct turn *t)
 {
@@ -56,8 +63,8 @@ static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
-	if (t->meaning->facts & SQL_F_READS_LAST && !t->client->found_rows_there)
-		diagnose_rewrite(t);
+	if (t->meaning->facts & SQL_F_READS_LAST && !t->client->found_rows_there && diagnose_rewrite(t))
+		judge_again(t);
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);
 	if (t->meaning->verb == SQL_KILL && t->meaning->kill_id >= 0x80000000u && t->meaning->kill_id <= UINT32_MAX &&
@@ -83,6 +90,7 @@ static bool on_quit(struct turn *t)
 
 static bool on_ping(struct turn *t)
 {
+	t->client->row_count = 0;
 	turn_ok(t);
 	return false;
 }
@@ -124,11 +132,13 @@ static bool on_change_user(struct turn *t)
 static bool on_reset_connection(struct turn *t)
 {
 	struct client *c = t->client;
-	struct state *value = state_new(c->worker->snapshot, -1, c->charset, c->value->schema);
+	struct state *fresh = state_new(c->worker->snapshot, -1, c->charset, c->value->schema);
+	struct state *value = c->value->role ? state_with_role(fresh, c->value->role, strlen(c->value->role)) : state_ref(fresh);
 
-	client_forget_session(c);
+	client_forget_session(c); /* all but schema and role */
 	client_set_value(c, value);
 	state_unref(value);
+	state_unref(fresh);
 	turn_ok(t);
 	return false;
 }

@@ -67,6 +67,7 @@ bool diagnose_rewrite(struct turn *turn)
 	const char *at = turn->text, *end = at + turn->text_len;
 	char out[4096];
 	size_t len = 0;
+	bool any = false;
 
 	while (at < end && len + 96 < sizeof(out)) {
 		bool starts = at == turn->text || !is_word(at[-1]);
@@ -79,6 +80,7 @@ bool diagnose_rewrite(struct turn *turn)
 			int put = snprintf(out + len, sizeof(out) - len, "LEAST(%lld,9223372036854775807)",
 					   rows ? (long long)c->row_count : (long long)c->found_rows);
 
+			any = true;
 			len += (size_t)put;
 			if (is_whole_column(turn->text, at, at + n, end) && len + n + 8 < sizeof(out)) {
 				len += (size_t)snprintf(out + len, sizeof(out) - len, " AS `%.*s`", (int)n, at);
@@ -98,7 +100,7 @@ bool diagnose_rewrite(struct turn *turn)
 		}
 		out[len++] = *at++;
 	}
-	if (at < end || !turn_grow(turn, len + 5))
+	if (at < end || !any || !turn_grow(turn, len + 5))
 		return false;
 	wire_put_header(turn->packet, (uint32_t)len + 1, 0);
 	memcpy(turn->packet + 5, out, len);

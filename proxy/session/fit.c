@@ -97,8 +97,16 @@ static bool fit_variables(struct turn *t)
 			c->last_id_at = b;
 		n++;
 	}
+	if (!n && is_strange(t) && b->has_diagnostics) { /* any SET empties the list */
+		static const char nothing[] = "SET session_track_schema=1";
+
+		wire_put_bytes(&w, nothing, sizeof(nothing) - 1);
+		n++;
+	}
 	if (!n)
 		return true;
+	if (is_strange(t))
+		b->has_diagnostics = false;
 	return !w.full && change(t, COM_QUERY, w.data, w.len);
 }
 
@@ -453,6 +461,18 @@ static bool type_is(const struct captured_row *r, const char *name)
 	return r->columns[2].len == strlen(name) && !memcmp(r->columns[2].data, name, r->columns[2].len);
 }
 
+/* A variable that is NULL keeps the type that it had. */
+static const char *null_of(const struct captured_row *r)
+{
+	if (type_is(r, "INT"))
+		return "CAST(NULL AS SIGNED)";
+	if (type_is(r, "INT UNSIGNED"))
+		return "CAST(NULL AS UNSIGNED)";
+	if (type_is(r, "DOUBLE"))
+		return "CAST(NULL AS DOUBLE)";
+	return type_is(r, "DECIMAL") ? "CAST(NULL AS DECIMAL)" : "NULL";
+}
+
 /* "@`name`=value". Text that is not plain ASCII, or that has a backslash, cannot be written safely in every sql_mode. */
 static void add_variable(struct text *t, const struct captured_row *r)
 {
@@ -463,7 +483,9 @@ static void add_variable(struct text *t, const struct captured_row *r)
 	add_quoted(t, r->columns[0], '`');
 	add(t, "=", 1);
 	if (!value.data) {
-		add(t, "NULL", 4);
+		const char *null = null_of(r);
+
+		add(t, null, strlen(null));
 	} else if (!is_plain(value) || (is_text && memchr(value.data, '\\', value.len))) {
 		t->failed = true;
 	} else if (is_text) {

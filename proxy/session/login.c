@@ -543,6 +543,10 @@ void client_forget_session(struct client *c)
 	c->uvars = NULL;
 	c->has_uvars = c->has_last_id = c->last_id_lost = c->collation_unknown = c->pending_last = false;
 	c->last_id = 0;
+	c->row_count = 0;
+	c->found_rows = 0;
+	c->wait_timeout_s = 0;
+	c->wait_timeout_ms = worker_settings(c->worker)->wait_timeout_ms;
 	c->status = SERVER_STATUS_AUTOCOMMIT;
 }
 

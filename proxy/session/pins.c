@@ -166,12 +166,58 @@ void client_note_lock(struct client *client, struct backend *backend, int change
 		backend->tainted = true;
 }
 
-void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
+/* Is there a FROM outside of quotes and comments? */
+static bool has_from(const char *text, size_t len)
+{
+	for (size_t i = 0; i + 5 < len; i++) {
+		if (text[i] == '\'' || text[i] == '"' || text[i] == '`') {
+			const char *end = memchr(text + i + 1, text[i], len - i - 1);
+
+			if (!end)
+				return false;
+			i = (size_t)(end - text);
+		} else if (text[i] == '/' && text[i + 1] == '*') {
+			const char *end = memmem(text + i + 2, len - i - 2, "*/", 2);
+
+			if (!end)
+				return false;
+			i = (size_t)(end - text) + 1;
+		} else if (!strncasecmp(text + i, "from", 4) && (text[i + 4] == ' ' || text[i + 4] == '\n' || text[i + 4] == '`')) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* SET TRANSACTION holds until a transaction has begun and ended; a SELECT without tables is none. */
+static bool ends_oneshot(const struct client *c, const struct sql_meaning *m, const char *text, size_t len)
+{
+	if (c->trx)
+		return false;
+	switch (m->verb) {
+	case SQL_COMMIT:
+	case SQL_ROLLBACK:
+	case SQL_INSERT:
+	case SQL_UPDATE:
+	case SQL_DELETE:
+	case SQL_REPLACE:
+		return true;
+	case SQL_SELECT:
+		return has_from(text, len);
+	default:
+		return false;
+	}
+}
+
+void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text,
+			   size_t len)
 {
 	uint64_t facts = facts_of_call(client, meaning, text);
 
-	if (client->pins && client->pins->oneshot && meaning->verb != SQL_SET)
-		client->pins->oneshot = false; /* the next transaction has begun, or has been */
+	if (client->pins && client->pins->oneshot && ends_oneshot(client, meaning, text, len))
+		client->pins->oneshot = false;
+	if (meaning->verb == SQL_DIAGNOSTICS)
+		facts |= SQL_F_SETS_UVAR;
 	if (facts & pinning && pins_of(client)) {
 		note_flags(client->pins, facts);
 		if (facts & SQL_F_CREATES_TEMP)

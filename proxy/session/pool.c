@@ -57,7 +57,7 @@ static bool somebody_waits(struct server *s)
 	return q && atomic_load_explicit(&q->count, memory_order_acquire) > 0;
 }
 
-static bool join_queue(struct server_pool *pool, struct turn *turn)
+static bool join_queue(struct server_pool *pool, struct turn *turn, bool first)
 {
 	struct queue *q = queue_of(pool->server, true);
 	struct ticket *ticket = calloc(1, sizeof(*ticket));
@@ -74,7 +74,10 @@ static bool join_queue(struct server_pool *pool, struct turn *turn)
 	turn->deadline_ms = clock_ms() + worker_settings(pool->worker)->pool_wait_ms;
 	TAILQ_INSERT_TAIL(&pool->waiting, turn, link);
 	pthread_mutex_lock(&q->lock);
-	TAILQ_INSERT_TAIL(&q->tickets, ticket, link);
+	if (first)
+		TAILQ_INSERT_HEAD(&q->tickets, ticket, link);
+	else
+		TAILQ_INSERT_TAIL(&q->tickets, ticket, link);
 	atomic_fetch_add(&q->count, 1);
 	pthread_mutex_unlock(&q->lock);
 	return true;
@@ -189,7 +192,7 @@ static struct backend *find_free(struct server_pool *pool, const struct turn *t)
 	for (b = TAILQ_FIRST(&pool->free); b; b = next) {
 		next = TAILQ_NEXT(b, link);
 		if (is_stale(b)) {
-			backend_close(b, "stale");
+			backend_leave(b, "stale");
 			continue;
 		}
 		if (!suits(b, t))
@@ -255,6 +258,28 @@ static bool begin_freeze(struct backend *b)
 	return fit_freeze(b);
 }
 
+/* A connection of another user becomes the turn's user's: by COM_CHANGE_USER where that leaves nothing behind, which a role it does. */
+static enum pool_answer make_other(struct backend *b, struct turn *t)
+{
+	struct client *c = t->client;
+
+	if (b->value->role || b->kind != backend_kind(c->capabilities) || is_stale(b)) {
+		backend_leave(b, "its place is wanted for another user");
+		return POOL_WAIT;
+	}
+	if (b->client)
+		client_detach(b->client, b);
+	credentials_unref(b->credentials);
+	b->credentials = credentials_ref(c->credentials);
+	b->charset = c->charset;
+	attach(b, t);
+	t->wait = WAIT_CONNECT;
+	if (backend_login_again(b))
+		return POOL_CONNECTING;
+	backend_close(b, "cannot change its user");
+	return POOL_FAILED;
+}
+
 static enum pool_answer steal(struct server_pool *pool, struct turn *t)
 {
 	struct backend *b = find_resting(pool, t, true);
@@ -273,8 +298,7 @@ static enum pool_answer steal(struct server_pool *pool, struct turn *t)
 		return POOL_WAIT;
 	if (b->client && fit_needs_freeze(b->client, b))
 		return begin_freeze(b) ? POOL_WAIT : POOL_FAILED;
-	backend_close(b, "its place is wanted for another user");
-	return take_place(pool) ? open_new(pool, t) : POOL_WAIT;
+	return make_other(b, t);
 }
 
 static void tell_others(struct server_pool *pool)
@@ -293,7 +317,7 @@ enum pool_answer pool_take(struct server_pool *pool, struct turn *turn)
 	enum pool_answer answer;
 
 	if (!queued && somebody_waits(pool->server)) {
-		if (!join_queue(pool, turn))
+		if (!join_queue(pool, turn, false))
 			return POOL_FAILED;
 		tell_others(pool);
 		return POOL_WAIT;
@@ -319,7 +343,7 @@ enum pool_answer pool_take(struct server_pool *pool, struct turn *turn)
 		return answer;
 	}
 	if (!queued) {
-		if (!join_queue(pool, turn))
+		if (!join_queue(pool, turn, false))
 			return POOL_FAILED;
 		tell_others(pool);
 	}
@@ -328,7 +352,7 @@ enum pool_answer pool_take(struct server_pool *pool, struct turn *turn)
 
 bool pool_queue(struct server_pool *pool, struct turn *turn)
 {
-	return turn->ticket || (somebody_waits(pool->server) && join_queue(pool, turn));
+	return turn->ticket || (somebody_waits(pool->server) && join_queue(pool, turn, false));
 }
 
 /* ---- Giving ---- */
@@ -347,10 +371,10 @@ static void serve(struct backend *b, struct turn *t)
 		return;
 	}
 	if (!suits(b, t)) {
-		backend_close(b, "its place is wanted for another user");
-		if (take_place(pool) && open_new(pool, t) != POOL_FAILED)
-			return;
-		turn_reroute(t);
+		enum pool_answer answer = make_other(b, t);
+
+		if (answer == POOL_FAILED || (answer == POOL_WAIT && !join_queue(pool, t, true)))
+			turn_fail(t, ER_OUT_OF_RESOURCES, "HY000", "tandem: out of memory");
 		return;
 	}
 	client_attach(t->client, b);
@@ -376,7 +400,7 @@ void pool_spare(struct backend *backend)
 		client_detach(backend->client, backend);
 	}
 	if (is_stale(backend)) {
-		backend_close(backend, "stale");
+		backend_leave(backend, "stale");
 		return;
 	}
 	whose = take_ticket(q, self, &t);
@@ -433,7 +457,7 @@ void pool_give(struct backend *backend)
 	if (b->state == BACKEND_DEAD)
 		return;
 	if (is_stale(b) || b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN || (b->value && b->value->role)) {
-		backend_close(b, "no longer wanted");
+		backend_leave(b, "no longer wanted");
 		return;
 	}
 	if (b->state == BACKEND_SETUP)
@@ -497,7 +521,7 @@ void pool_sweep(struct server_pool *pool, uint64_t now_ms)
 	for (b = TAILQ_FIRST(&pool->free); b; b = next) {
 		next = TAILQ_NEXT(b, link);
 		if (is_stale(b) || now_ms > b->since_ms + idle_ms)
-			backend_close(b, "idle");
+			backend_leave(b, "idle");
 	}
 	sweep_waiting(pool, now_ms);
 }

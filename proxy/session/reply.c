@@ -312,7 +312,7 @@ static void swallow_item(struct backend *b, struct expect *e, const struct walk_
 
 static void now_ready(struct backend *b)
 {
-	if (b->state != BACKEND_DEAD && !b->queue_count && b->state != BACKEND_READY)
+	if (b->state < BACKEND_LEAVING && !b->queue_count && b->state != BACKEND_READY)
 		backend_set_state(b, BACKEND_READY);
 }
 
@@ -453,7 +453,7 @@ static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 			return false;
 		}
 		handle_item(b, &item);
-		if (b->state == BACKEND_DEAD)
+		if (b->state >= BACKEND_LEAVING)
 			return false;
 		if (item.last)
 			break;
@@ -479,7 +479,7 @@ void backend_reply_bytes(struct backend *backend, uint8_t *bytes, size_t len)
 {
 	struct output *out = &backend->worker->out;
 
-	while (len && backend->state != BACKEND_DEAD) {
+	while (len && backend->state < BACKEND_LEAVING) {
 		if (!backend->queue_count) {
 			unasked(backend, bytes, len);
 			break;

@@ -97,7 +97,7 @@ static bool read_may_leave_primary(const struct turn *t)
 
 	if (t->on_primary || c->probe || has_temp_tables(c))
 		return false;
-	if (t->meaning->facts & uvars && (c->has_uvars || t->meaning->facts & SQL_F_SETS_UVAR))
+	if (t->meaning->facts & uvars) /* they live on the connection that set them */
 		return false;
 	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
 		return false;
@@ -119,8 +119,9 @@ static int choose_replica(const struct turn *t, bool *any)
 	double best_load = 0;
 
 	*any = false;
-	for (size_t n = 0; n < s->server_count; n++) {
-		size_t i = (n + c->worker->rotation) % s->server_count;
+	if (++c->worker->rotation >= s->server_count)
+		c->worker->rotation = 0;
+	for (size_t n = 0, i = c->worker->rotation; n < s->server_count; n++, i = i + 1 < s->server_count ? i + 1 : 0) {
 		struct server_pool *pool = c->worker->pools[i];
 		double load;
 
@@ -137,7 +138,6 @@ static int choose_replica(const struct turn *t, bool *any)
 			best_load = load;
 		}
 	}
-	c->worker->rotation++;
 	return best;
 }
 
@@ -197,7 +197,7 @@ static struct route_answer route_held(struct turn *t)
 	bool any;
 	int replica;
 
-	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !has_temp_tables(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
+	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !client_is_pinned(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
 		return route_read(t); /* the transaction that it is for will run there */
 	if (b)
 		return to_connection(b);
@@ -266,10 +266,10 @@ static struct backend *bound_to(struct turn *t)
 		return t->statement->opened;
 	if (client_pins_all(c))
 		return c->pinned;
-	if (facts & SQL_F_READS_LAST && c->last)
-		return c->last;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
 		return c->last_id_at;
+	if (facts & SQL_F_READS_LAST && c->last && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY))
+		return c->last;
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
 		return c->probe;
 	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)

@@ -257,12 +257,20 @@ static bool is_guard(const char *name)
 	return !strcmp(name, "tx_read_only") || !strcmp(name, "transaction_read_only");
 }
 
+static bool is_charset(const char *name)
+{
+	return !strcmp(name, "character_set_client") || !strcmp(name, "character_set_connection") || !strcmp(name, "character_set_results") ||
+	       !strcmp(name, "collation_connection");
+}
+
 struct diff {
-	struct wire_writer *w; /* NULL: only count */
+	struct wire_writer *w;
 	const struct snapshot *snapshot;
 	int server;
 	bool is_replica;
 	bool backslash; /* backslash is an escape on the connection as it is now */
+	bool names;	      /* the four character set variables are written as one SET NAMES */
+	bool charset_differs; /* one of them does */
 	unsigned count;
 };
 
@@ -288,9 +296,11 @@ static void put_assignment(struct diff *d, const char *name, const char *value)
 
 	if (!v || !v->exists[d->server] || (d->is_replica && is_guard(name)))
 		return;
-	d->count++;
-	if (!d->w)
+	if (d->names && is_charset(name)) {
+		d->charset_differs = true;
 		return;
+	}
+	d->count++;
 	put_text(d->w, d->count == 1 ? "SET " : ",");
 	put_text(d->w, name);
 	wire_put_u8(d->w, '=');
@@ -335,21 +345,21 @@ unsigned state_put_set(struct wire_writer *w, const struct state *target, const 
 		       int server, bool is_replica)
 {
 	bool backslash = !strstr(state_get(actual, snapshot, "sql_mode"), "NO_BACKSLASH_ESCAPES");
-	struct diff d = { w, snapshot, server, is_replica, backslash, 0 };
+	const char *client = state_get(target, snapshot, "character_set_client");
+	struct diff d = { .w = w, .snapshot = snapshot, .server = server, .is_replica = is_replica, .backslash = backslash };
 
+	/* SET NAMES gives the results the collation too, which single assignments do not: metadata shows it. */
+	d.names = *client && !strcmp(client, state_get(target, snapshot, "character_set_connection")) &&
+		  !strcmp(client, state_get(target, snapshot, "character_set_results"));
 	walk_difference(&d, target, actual);
+	if (d.charset_differs) {
+		put_text(w, d.count++ ? "," : "SET ");
+		put_text(w, "NAMES ");
+		put_text(w, client);
+		put_text(w, " COLLATE ");
+		put_text(w, state_get(target, snapshot, "collation_connection"));
+	}
 	return d.count;
-}
-
-bool state_variables_differ(const struct state *target, const struct state *actual, const struct snapshot *snapshot, int server,
-			    bool is_replica)
-{
-	struct diff d = { NULL, snapshot, server, is_replica, false, 0 };
-
-	if (target == actual)
-		return false;
-	walk_difference(&d, target, actual);
-	return d.count > 0;
 }
 
 struct sql_context state_sql_context(const struct state *state, const struct snapshot *snapshot, bool multi_statements)

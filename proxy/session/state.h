@@ -48,10 +48,6 @@ const char *state_get(const struct state *state, const struct snapshot *snapshot
  */
 unsigned state_put_set(struct wire_writer *w, const struct state *target, const struct state *actual, const struct snapshot *snapshot,
 		       int server, bool is_replica);
-/* What state_put_set would have to do, without the text. */
-bool state_variables_differ(const struct state *target, const struct state *actual, const struct snapshot *snapshot, int server,
-			    bool is_replica);
-
 /* What the classifier must know of a session in this state. */
 struct sql_context state_sql_context(const struct state *state, const struct snapshot *snapshot, bool multi_statements);
 

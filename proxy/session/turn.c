@@ -145,7 +145,7 @@ static void turn_end(struct turn *t)
 		upload_skip(c);
 	if (b && b->state == BACKEND_READY && (b->broken || b->retire)) {
 		client_detach(c, b);
-		backend_close(b, "of no more use");
+		backend_leave(b, "of no more use");
 	} else if (b) {
 		pool_spare(b);
 	}
@@ -320,7 +320,7 @@ static bool still_good(struct client *c, struct backend *b)
 	if (c->last_id_at == b)
 		c->last_id_lost = c->has_last_id;
 	client_detach(c, b);
-	backend_close(b, "stale");
+	backend_leave(b, "stale");
 	return false;
 }
 
@@ -381,10 +381,11 @@ static enum step choose(struct turn *t)
 }
 
 /* A probe in front of the next statement brings flags and tracking that an ERR withheld. Nothing may come between a statement and a
- * question about it. */
+ * question about it. It sets a variable that is tracked: behind an OK without news of its own the server goes on holding back, also
+ * last_gtid. */
 static bool send_probe(struct turn *t)
 {
-	static const char text[] = "SET session_track_schema=1";
+	static const char text[] = "SET SESSION sql_notes=@@session.sql_notes";
 	struct client *c = t->client;
 
 	if (c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST)
@@ -546,7 +547,7 @@ static void fit_refused(struct turn *t)
 		bool held = client_needs_backend(c, b);
 
 		client_detach(c, b);
-		backend_close(b, "a state change was refused");
+		backend_leave(b, "a state change was refused");
 		if (held) {
 			client_fatal(c, t->fit_code, t->fit_state, message);
 			return;
@@ -761,7 +762,7 @@ static void note_role(struct turn *t)
 	if (t->text_len > 200 || t->meaning->facts & (SQL_F_MULTI | SQL_F_READS_UVAR)) {
 		t->own = *t->meaning;
 		t->own.facts |= SQL_F_OPAQUE;
-		client_note_statement(c, t->backend, &t->own, t->text);
+		client_note_statement(c, t->backend, &t->own, t->text, t->text_len);
 		return;
 	}
 	mine = state_with_role(c->value, t->text, t->text_len);
@@ -819,6 +820,16 @@ static void note_last_id(struct turn *t)
 	}
 }
 
+/* What failed may have done half of its work, and said nothing of it. */
+static void note_failure(struct turn *t)
+{
+	struct client *c = t->client;
+
+	c->probe = t->backend;
+	if (t->command != COM_STMT_PREPARE && t->meaning->facts & SQL_F_OPAQUE)
+		client_note_statement(c, t->backend, t->meaning, t->text, t->text_len);
+}
+
 static void note_success(struct turn *t)
 {
 	struct client *c = t->client;
@@ -828,7 +839,7 @@ static void note_success(struct turn *t)
 	if (t->command == COM_STMT_PREPARE)
 		return;
 	note_locks(t);
-	client_note_statement(c, b, t->meaning, t->text);
+	client_note_statement(c, b, t->meaning, t->text, t->text_len);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);
 	if (facts & SQL_F_CATALOG)
@@ -894,8 +905,8 @@ static bool settle(struct turn *t)
 static bool learn_collation(struct turn *t)
 {
 	struct client *c = t->client;
-	const char *name = state_get(c->value, c->worker->snapshot, "character_set_connection");
 	const struct charset *cs;
+	const char *name;
 
 	if (!c->collation_unknown)
 		return false;
@@ -903,6 +914,7 @@ static bool learn_collation(struct turn *t)
 		c->collation_unknown = false;
 		return false;
 	}
+	name = state_get(c->value, c->worker->snapshot, "character_set_connection");
 	cs = charset_default(!strcmp(name, "utf8") ? "utf8mb3" : name, strlen(!strcmp(name, "utf8") ? "utf8mb3" : name));
 	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && turn_text_has(t, "names") && !turn_text_has(t, "collate") &&
 	    c->sql.flavour == SQL_MARIADB && c->sql.version < 110200) {
@@ -938,6 +950,7 @@ void turn_done(struct turn *turn)
 		end_verify(turn, turn->failed ? turn->fit_code : 0, turn->fit_state, message);
 		return;
 	}
+	b->has_diagnostics |= turn->failed || turn->warnings;
 	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
 			note_last(turn);
@@ -949,7 +962,7 @@ void turn_done(struct turn *turn)
 	if (!turn->failed)
 		note_success(turn);
 	else if (!is_plain_read(turn) && b->state != BACKEND_DEAD)
-		c->probe = b;
+		note_failure(turn);
 	if (turn->reply == REPLY_STREAM)
 		b->retire = true;
 	if (!turn->failed && (settle(turn) || learn_collation(turn)))

@@ -91,15 +91,15 @@ void turn_advance(struct turn *turn);
 void turn_done(struct turn *turn);
 /* Ends the turn with an ERR to the client. The client stays. */
 void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5), cold));
 /* Answers it with an OK of Tandem's own. */
 void turn_ok(struct turn *turn);
 /* Its connection is gone or unusable: run it again elsewhere where that is safe, else end it honestly. `held`: the connection had
  * session state that cannot be restored, so the client is ended. */
 void turn_lost_backend(struct turn *turn, const char *why, uint16_t code, const char *sqlstate, const char *message,
-		       bool held);
+		       bool held) __attribute__((cold));
 /* Forget the connection and route again. */
-void turn_reroute(struct turn *turn);
+void turn_reroute(struct turn *turn) __attribute__((cold));
 /* Takes it off the list of what it waits for. */
 void turn_unpark(struct turn *turn);
 void turn_free(struct turn *turn);
@@ -139,7 +139,7 @@ void kill_statement(struct backend *victim);
 /* A statement is closed while its cursor or long data is on a connection. */
 void statement_abandon(struct client *client, struct statement *statement);
 
-/* diagnose.c: the statement asks about the last one, whose connection has been taken away: what it asks is written into it by value. */
+/* diagnose.c: the statement asks about the last one: what is known of that by value is written into it. True when it was changed. */
 bool diagnose_rewrite(struct turn *turn);
 
 /* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */

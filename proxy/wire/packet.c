@@ -4,31 +4,9 @@
 
 #include "proxy/wire/protocol.h"
 
-struct wire_reader wire_reader(const void *bytes, size_t len)
-{
-	static const uint8_t nothing;
-	const uint8_t *start = bytes ? bytes : &nothing;
-
-	return (struct wire_reader){ .at = start, .end = start + (bytes ? len : 0) };
-}
-
-/* The next `len` bytes, or NULL when they are not there; then the reader is spent. */
-static const uint8_t *take(struct wire_reader *r, size_t len)
-{
-	const uint8_t *p = r->at;
-
-	if (r->bad || len > wire_left(r)) {
-		r->bad = true;
-		r->at = r->end;
-		return NULL;
-	}
-	r->at += len;
-	return p;
-}
-
 static uint64_t get_little(struct wire_reader *r, size_t width)
 {
-	const uint8_t *p = take(r, width);
+	const uint8_t *p = wire_take(r, width);
 	uint64_t v = 0;
 
 	if (!p)
@@ -36,16 +14,6 @@ static uint64_t get_little(struct wire_reader *r, size_t width)
 	for (size_t i = 0; i < width; i++)
 		v |= (uint64_t)p[i] << (8 * i);
 	return v;
-}
-
-uint8_t wire_get_u8(struct wire_reader *r)
-{
-	return (uint8_t)get_little(r, 1);
-}
-
-uint16_t wire_get_u16(struct wire_reader *r)
-{
-	return (uint16_t)get_little(r, 2);
 }
 
 uint32_t wire_get_u24(struct wire_reader *r)
@@ -63,7 +31,7 @@ uint64_t wire_get_u64(struct wire_reader *r)
 	return get_little(r, 8);
 }
 
-uint64_t wire_get_lenenc(struct wire_reader *r)
+uint64_t wire_get_long_lenenc(struct wire_reader *r)
 {
 	uint8_t first = wire_get_u8(r);
 
@@ -86,7 +54,7 @@ uint64_t wire_get_lenenc(struct wire_reader *r)
 
 struct wire_bytes wire_get_bytes(struct wire_reader *r, size_t len)
 {
-	const uint8_t *p = take(r, len);
+	const uint8_t *p = wire_take(r, len);
 
 	return (struct wire_bytes){ .data = p, .len = p ? len : 0 };
 }
@@ -113,38 +81,13 @@ struct wire_bytes wire_get_cstring(struct wire_reader *r)
 		return (struct wire_bytes){ 0 };
 	}
 	s = wire_get_bytes(r, (size_t)(nul - r->at));
-	take(r, 1);
+	wire_take(r, 1);
 	return s;
 }
 
 struct wire_bytes wire_get_rest(struct wire_reader *r)
 {
 	return wire_get_bytes(r, wire_left(r));
-}
-
-struct wire_writer wire_writer(void *memory, size_t size)
-{
-	return (struct wire_writer){ .data = memory, .size = size };
-}
-
-/* Room for `len` bytes, or NULL when they do not fit; then the writer takes nothing more. */
-static uint8_t *room(struct wire_writer *w, size_t len)
-{
-	uint8_t *p;
-
-	if (w->full || len > w->size - w->len) {
-		w->full = true;
-		return NULL;
-	}
-	p = w->data + w->len;
-	w->len += len;
-	return p;
-}
-
-void wire_begin(struct wire_writer *w)
-{
-	w->packet = w->len;
-	room(w, WIRE_HEADER_BYTES);
 }
 
 void wire_end(struct wire_writer *w, uint8_t seq)
@@ -163,22 +106,12 @@ void wire_end(struct wire_writer *w, uint8_t seq)
 
 static void put_little(struct wire_writer *w, uint64_t v, size_t width)
 {
-	uint8_t *p = room(w, width);
+	uint8_t *p = wire_room(w, width);
 
 	if (!p)
 		return;
 	for (size_t i = 0; i < width; i++)
 		p[i] = (uint8_t)(v >> (8 * i));
-}
-
-void wire_put_u8(struct wire_writer *w, uint8_t v)
-{
-	put_little(w, v, 1);
-}
-
-void wire_put_u16(struct wire_writer *w, uint16_t v)
-{
-	put_little(w, v, 2);
 }
 
 void wire_put_u24(struct wire_writer *w, uint32_t v)
@@ -196,11 +129,9 @@ void wire_put_u64(struct wire_writer *w, uint64_t v)
 	put_little(w, v, 8);
 }
 
-void wire_put_lenenc(struct wire_writer *w, uint64_t v)
+void wire_put_long_lenenc(struct wire_writer *w, uint64_t v)
 {
-	if (v < 0xfb) {
-		wire_put_u8(w, (uint8_t)v);
-	} else if (v <= 0xffff) {
+	if (v <= 0xffff) {
 		wire_put_u8(w, 0xfc);
 		wire_put_u16(w, (uint16_t)v);
 	} else if (v <= 0xffffff) {
@@ -214,7 +145,7 @@ void wire_put_lenenc(struct wire_writer *w, uint64_t v)
 
 void wire_put_bytes(struct wire_writer *w, const void *bytes, size_t len)
 {
-	uint8_t *p = room(w, len);
+	uint8_t *p = wire_room(w, len);
 
 	if (p && len)
 		memcpy(p, bytes, len);
@@ -233,7 +164,7 @@ void wire_put_cstring(struct wire_writer *w, const char *s)
 
 void wire_put_zeros(struct wire_writer *w, size_t count)
 {
-	uint8_t *p = room(w, count);
+	uint8_t *p = wire_room(w, count);
 
 	if (p && count)
 		memset(p, 0, count);

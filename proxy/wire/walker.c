@@ -205,6 +205,7 @@ static bool read_count(struct wire_walker *w, const uint8_t *payload, uint32_t l
 {
 	struct wire_reader r = wire_reader(payload, len);
 
+	w->rows = 0;
 	w->columns = wire_get_lenenc(&r);
 	if (r.bad || w->columns == 0 || w->columns > MAX_COLUMNS || wire_left(&r) > 1)
 		return false;
@@ -316,7 +317,6 @@ static void end_result(struct wire_walker *w, uint16_t status)
 
 	w->phase = another ? PHASE_FIRST : PHASE_DONE;
 	w->columns_end_due = false;
-	w->rows = 0;
 }
 
 static bool enter_prepared(struct wire_walker *w, const uint8_t *payload, size_t len)
