@@ -35,7 +35,7 @@ static bool declaration_goes_on(struct scan *s)
 			scan_advance(s);
 			return true;
 		}
-		if (id == W_DEFAULT)
+		if (id == W_DEFAULT || id == W_FOR || id == W_SELECT)
 			s->no_functions = false;
 		scan_watch(s);
 	}

@@ -110,6 +110,12 @@ static enum sql_target join(enum sql_target first, enum sql_target next)
 	return SQL_TO_PRIMARY;
 }
 
+/* Does it name a prepared statement, whose meaning only its name tells? */
+static bool is_named(enum sql_verb verb)
+{
+	return verb == SQL_PREPARE || verb == SQL_EXECUTE || verb == SQL_DEALLOCATE;
+}
+
 static void add_part(struct scan *s, struct sql_meaning *out)
 {
 	/* The same bytes might be cut in another way by a server whose character set we do not know. */
@@ -123,8 +129,22 @@ static void add_part(struct scan *s, struct sql_meaning *out)
 			out->verb = s->verb;
 		out->target = join(out->target, s->target);
 	}
+	if (out->parts && (is_named(s->verb) || s->is_named))
+		s->facts |= SQL_F_OPAQUE;
+	s->is_named |= is_named(s->verb);
 	out->facts |= s->facts;
 	out->parts++;
+}
+
+/* Names and numbers belong to one statement; of several nobody could say whose they are. */
+static void finish_multi(const struct scan *s, struct sql_meaning *out)
+{
+	out->facts = (out->facts | SQL_F_MULTI) & ~SQL_F_TEMP_NAMED;
+	out->name = out->qualifier = out->text = (struct sql_span){0, 0};
+	out->has_using = out->kill_query = out->kill_query_id = false;
+	out->kill_id = 0;
+	if (!s->context->multi_statements || out->facts & SQL_F_OPAQUE)
+		out->target = SQL_TO_PRIMARY;
 }
 
 static void finish(struct scan *s, size_t len, struct sql_meaning *out)
@@ -140,11 +160,8 @@ static void finish(struct scan *s, size_t len, struct sql_meaning *out)
 		out->facts |= SQL_F_TOO_LONG;
 		out->target = SQL_TO_PRIMARY;
 	}
-	if (out->parts > 1) {
-		out->facts |= SQL_F_MULTI;
-		if (!s->context->multi_statements)
-			out->target = SQL_TO_PRIMARY;
-	}
+	if (out->parts > 1)
+		finish_multi(s, out);
 }
 
 void sql_classify(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)

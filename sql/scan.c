@@ -92,8 +92,32 @@ static bool acts(const char *name, uint32_t len)
 	return false;
 }
 
+static bool has_from(const struct scan *s)
+{
+	struct lexer lexer = s->lexer;
+	struct token token;
+
+	lexer.at = 0;
+	do
+		lexer_next(&lexer, &token);
+	while (token.kind != TOKEN_END && token.word->id != W_FROM);
+	return token.kind != TOKEN_END;
+}
+
+/* Locks are counted, one for each statement that takes one. Where a statement may take more, by a second call, once for each
+ * row, or in a loop, nobody can know when the last one is gone. */
+static void take_lock(struct scan *s)
+{
+	bool again = (s->facts | s->out->facts) & SQL_F_GET_LOCK;
+
+	if (s->in_body || again || has_from(s))
+		s->facts |= SQL_F_OPAQUE;
+}
+
 static void known_call(struct scan *s, const struct word *word)
 {
+	if (word->facts & SQL_F_GET_LOCK)
+		take_lock(s);
 	if (word->id != W_LAST_INSERT_ID)
 		scan_raise(s, word->facts, (enum sql_target)word->target);
 	else if (scan_peek(s).kind == TOKEN_CLOSE)
@@ -283,7 +307,7 @@ void scan_init(struct scan *s, const struct sql_context *context, const char *te
 	s->verb = SQL_EMPTY;
 	s->target = SQL_TO_REPLICA;
 	s->facts = 0;
-	s->no_functions = s->in_body = false;
+	s->no_functions = s->in_body = s->is_named = false;
 	s->nested = 0;
 	lexer_next(&s->lexer, s->now);
 	if (!scan_at_end(s))

@@ -30,6 +30,7 @@ struct scan {
 	uint64_t facts;
 	bool no_functions; /* names in front of "(" are columns, types, indexes */
 	bool in_body;	   /* of a stored routine */
+	bool is_named;	   /* a statement of this packet was a PREPARE, EXECUTE or DEALLOCATE */
 	uint8_t nested;	   /* statements inside statements: a limit keeps the stack small */
 };
 

@@ -162,6 +162,7 @@ struct sql_meaning {
 	 * not listed; very common built-ins are not listed either). Names only, schema qualifier dropped. */
 	uint8_t function_count;
 	struct sql_span functions[SQL_MAX_FUNCTIONS];
+	/* Of a packet with several statements, the fields from here on are empty. */
 	struct sql_span name;	   /* USE: schema; PREPARE, EXECUTE, DEALLOCATE: statement name; CALL: procedure; CREATE TEMPORARY /
 				    * DROP TABLE: table */
 	struct sql_span qualifier; /* schema in front of `name`, len 0 when none */
