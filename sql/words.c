@@ -15,8 +15,9 @@ bool word_equals(const char *text, uint32_t len, const char *word)
 {
 	uint32_t i;
 
+	/* The text may hold zeros: the word's own ends it. */
 	for (i = 0; i < len; i++)
-		if (lower(text[i]) != (unsigned char)word[i])
+		if (!word[i] || lower(text[i]) != (unsigned char)word[i])
 			return false;
 	return word[len] == '\0';
 }
@@ -25,9 +26,12 @@ static int compare(const char *text, uint32_t len, const char *word)
 {
 	uint32_t i;
 
-	for (i = 0; i < len; i++)
+	for (i = 0; i < len; i++) {
+		if (!word[i])
+			return 1;
 		if (lower(text[i]) != (unsigned char)word[i])
 			return lower(text[i]) - (unsigned char)word[i];
+	}
 	return word[len] ? -1 : 0;
 }
 
