@@ -73,7 +73,7 @@ static bool wants_last_id(const struct turn *t, uint64_t *value)
 	const struct backend *b = t->backend;
 
 	*value = c->last_id_at ? 0 : c->last_id;
-	return is_strange(t) && (b->has_last_id || (*value && !b->is_replica));
+	return (is_strange(t) && b->has_last_id) || (*value && !b->is_replica);
 }
 
 static bool fit_variables(struct turn *t)
@@ -93,8 +93,10 @@ static bool fit_variables(struct turn *t)
 
 		wire_put_bytes(&w, number, (size_t)len);
 		b->has_last_id = last_id != 0;
-		if (last_id)
+		if (last_id) {
 			c->last_id_at = b;
+			c->last_id = 0;
+		}
 		n++;
 	}
 	if (!n && is_strange(t) && b->has_diagnostics) { /* any SET empties the list */
@@ -261,6 +263,7 @@ static bool is_fit(const struct turn *t)
 	const struct client *c = t->client;
 
 	return b->value == c->value && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
+	       (!c->last_id || c->last_id_at || b->is_replica) &&
 	       (!c->uvars || c->uvars_at || b->is_replica);
 }
 

@@ -268,6 +268,8 @@ static struct backend *bound_to(struct turn *t)
 		return c->pinned;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
 		return c->last_id_at;
+	if (facts & SQL_F_READS_LAST_ID && c->last_id)
+		return NULL; /* frozen: any connection of the primary's is given it */
 	if (facts & SQL_F_READS_LAST && c->last && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY))
 		return c->last;
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)

@@ -120,6 +120,18 @@ static void adopt_variable(struct client *c, struct backend *b, const struct wir
 	}
 }
 
+/* A collation says what its character set is, of which no tracker speaks when only the collation was set. */
+static void adopt_charset_of(struct client *c, struct backend *b, struct wire_bytes collation)
+{
+	const uint8_t *end = memchr(collation.data, '_', collation.len);
+	struct wire_track_entry e = { .type = SESSION_TRACK_SYSTEM_VARIABLES,
+				      .name = { (const uint8_t *)"character_set_connection", 24 },
+				      .value = { collation.data, end ? (size_t)(end - collation.data) : collation.len } };
+
+	adopt_variable(c, b, &e);
+	c->collation_unknown = false;
+}
+
 static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes schema)
 {
 	const char *name = schema.len ? (const char *)schema.data : NULL;
@@ -138,9 +150,12 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 	struct wire_track_entry e;
 
 	while (wire_track_next(&it, &e)) {
-		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES)
+		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
 			adopt_variable(c, b, &e);
-		else if (e.type == SESSION_TRACK_SCHEMA)
+			if (is_named(e.name, "collation_connection"))
+				adopt_charset_of(c, b, e.value);
+		}
+		if (e.type == SESSION_TRACK_SCHEMA)
 			adopt_schema(c, b, e.value);
 		else if (e.type == SESSION_TRACK_GTIDS)
 			raise_token(c, e.value);

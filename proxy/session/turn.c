@@ -826,7 +826,7 @@ static void note_failure(struct turn *t)
 	struct client *c = t->client;
 
 	c->probe = t->backend;
-	if (t->command != COM_STMT_PREPARE && t->meaning->facts & SQL_F_OPAQUE)
+	if (t->command != COM_STMT_PREPARE && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI | SQL_F_SETS_UVAR))
 		client_note_statement(c, t->backend, t->meaning, t->text, t->text_len);
 }
 
@@ -846,6 +846,8 @@ static void note_success(struct turn *t)
 		catalog_changed(c->worker->shared);
 	if (facts & SQL_F_ACCOUNTS)
 		cluster_refresh_accounts(c->worker->shared->cluster);
+	if (facts & SQL_F_SETS_GLOBAL)
+		cluster_refresh_variables(c->worker->shared->cluster);
 	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))
 		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
 	if (t->saw_rows && !b->is_replica && t->meaning->target != SQL_TO_ROLE)
