@@ -16,9 +16,9 @@ enum {
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
 
-/* Written by log_init() before threads start, and again at a reload: one word each, read without order. */
+/* As log_chosen_level. */
 static _Atomic int chosen_format = LOG_FORMAT_TEXT;
-static _Atomic int chosen_level = LOG_LEVEL_INFO;
+_Atomic int log_chosen_level = LOG_LEVEL_INFO;
 
 /* A line being put together. It is sized for the worst case, so that adding never has to fail. */
 struct line {
@@ -122,12 +122,7 @@ static void add_json_line(struct line *line, enum log_level level, const char *s
 void log_init(enum log_format format, enum log_level level)
 {
 	chosen_format = format;
-	chosen_level = level;
-}
-
-bool log_enabled(enum log_level level)
-{
-	return (int)level <= chosen_level;
+	log_chosen_level = level;
 }
 
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)

@@ -5,6 +5,7 @@
 #ifndef TANDEM_BASE_LOG_H
 #define TANDEM_BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -21,12 +22,19 @@ struct log_subject {
 
 /* Before log_init() lines go out as text at level info. */
 void log_init(enum log_format format, enum log_level level);
-bool log_enabled(enum log_level level);
+
+/* Written by log_init() before threads start, and again at a reload: one word, read without order. Asked on every road, so it is
+ * looked at in place. */
+extern _Atomic int log_chosen_level;
+static inline bool log_enabled(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&log_chosen_level, memory_order_relaxed);
+}
 
 /* Writes one line; `subject` may be NULL. The message is given without prefix, newline or secrets; control
  * characters and invalid bytes in it are escaped on the way out. */
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4), cold));
 
 #define log_error(subject, ...) log_write(LOG_LEVEL_ERROR, subject, __VA_ARGS__)
 #define log_warning(subject, ...) log_write(LOG_LEVEL_WARNING, subject, __VA_ARGS__)
