@@ -160,8 +160,7 @@ static bool is_local_statement(const struct scan *s)
 /* The union of what its statements do; a read only as long as all are. */
 static void add(struct scan *s, struct sql_meaning *out)
 {
-	bool reads = s->target == SQL_TO_REPLICA || (s->verb == SQL_SET && s->target == SQL_TO_HELD) ||
-		     (s->verb == SQL_CALL && s->in_body);
+	bool reads = s->target == SQL_TO_REPLICA || (s->verb == SQL_SET && s->target == SQL_TO_HELD);
 
 	out->facts |= s->facts;
 	if (!reads)

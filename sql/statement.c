@@ -349,7 +349,10 @@ static void show(struct scan *s)
 
 static void call_statement(struct scan *s)
 {
-	primary(s, SQL_CALL, s->in_body ? 0 : SQL_F_OPAQUE);
+	/* In a body the procedure is one more function to be looked up. */
+	s->verb = SQL_CALL;
+	if (!s->in_body)
+		scan_raise(s, SQL_F_OPAQUE, SQL_TO_PRIMARY);
 	scan_advance(s);
 	if (scan_name(s, &s->out->qualifier, &s->out->name) && s->in_body)
 		scan_add_function(s, s->out->name);
