@@ -294,6 +294,10 @@ class Server:
         self.process = self.admin = None
         OPEN.append(self)
         subprocess.run(["cp", "-a", "--reflink=auto", template(), self.data], check=True)
+        self.temporary = self.folder / "tmp"  # servers that share one delete each other's files at start
+        self.temporary.mkdir()
+        shutil.copystat(self.data, self.temporary)
+        os.chown(self.temporary, self.data.stat().st_uid, self.data.stat().st_gid)
 
     def __enter__(self):
         return self.start()
@@ -314,7 +318,7 @@ class Server:
         self.options.update({name.replace("_", "-"): value for name, value in options.items()})
         self.process = Process(
             [mariadbd(), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}", f"--port={self.port}",
-             "--bind-address=127.0.0.1", f"--pid-file={self.folder}/pid", f"--general-log-file={self.general_log}",
+             "--bind-address=127.0.0.1", f"--tmpdir={self.temporary}", f"--pid-file={self.folder}/pid", f"--general-log-file={self.general_log}",
              f"--report-host=127.0.0.1", f"--report-port={self.port}", *as_options(self.options), *as_user()], self.log)
         if wait:
             self.wait_started()
