@@ -433,12 +433,24 @@ static void handle_item(struct backend *b, struct walk_item *item)
 		swallow_item(b, e, item);
 }
 
+/* Whether the reply to come may leave a cursor open: only an EXECUTE can ask for one. */
+static bool wants_cursor(const struct backend *b)
+{
+	enum { FLAGS_AT = 4 + 1 + 4 };
+	const struct turn *t = b->client ? b->client->turn : NULL;
+
+	return head_expect(b)->what == EXPECT_FORWARD && t && t->command == COM_STMT_EXECUTE && t->packet_len > FLAGS_AT &&
+	       t->packet[FLAGS_AT] != 0;
+}
+
 /* Walks one reply. False: the bytes are used up or the connection is dead. */
 static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 {
 	if (!b->walking) {
 		wire_walk_start(&b->walker, head_expect(b)->reply, (b->capabilities & CLIENT_DEPRECATE_EOF) != 0);
 		b->walking = true;
+		if (!wants_cursor(b))
+			wire_walk_no_cursor(&b->walker);
 		if (head_expect(b)->what == EXPECT_FORWARD && b->client && b->client->turn && b->client->turn->is_long)
 			wire_walk_after_long_command(&b->walker);
 	}

@@ -113,6 +113,7 @@ struct wire_walker {
 	bool row_continued; /* the next packet continues one of 16 MiB - 1 */
 	bool columns_end_due; /* definitions are through, WALK_COLUMNS_END not reported yet */
 	bool any_start;	      /* the next packet's number is taken as it comes */
+	bool no_cursor;	      /* the command did not ask for a cursor */
 	bool handed_out;      /* `collected` went out with the item before: free it at the next call */
 	uint8_t control;      /* the walk_event that is being collected */
 	uint8_t carry_len;    /* bytes of `carry` held back */
@@ -134,6 +135,9 @@ void wire_walk_start(struct wire_walker *w, enum reply_kind kind, bool deprecate
 /* Directly after a start: the command was longer than one packet. Its reply's numbers go on behind the command's, or, when the server
  * gave up in the middle ("bigger than max_allowed_packet"), behind those that it had read, so the first one is taken as it comes. */
 void wire_walk_after_long_command(struct wire_walker *w);
+/* Directly after a start: the command did not ask for a cursor. "Cursor exists" then speaks of cursors inside routines, which servers
+ * also report, and rows or their end still follow the definitions. */
+void wire_walk_no_cursor(struct wire_walker *w);
 void wire_walk_feed(struct wire_walker *w, uint8_t *bytes, size_t len);
 struct walk_item wire_walk_next(struct wire_walker *w);
 /* Bytes fed and not yet taken: they belong to the next reply when the item taken was `last`. */

@@ -67,6 +67,11 @@ void wire_walk_after_long_command(struct wire_walker *w)
 	w->any_start = true;
 }
 
+void wire_walk_no_cursor(struct wire_walker *w)
+{
+	w->no_cursor = true;
+}
+
 void wire_walk_feed(struct wire_walker *w, uint8_t *bytes, size_t len)
 {
 	w->at = bytes;
@@ -343,7 +348,7 @@ static bool after_eof(struct wire_walker *w, const uint8_t *payload, size_t len)
 		w->columns = w->columns2;
 		w->columns2 = 0;
 		w->phase = w->columns ? PHASE_DEFS : PHASE_DONE;
-	} else if (status & SERVER_STATUS_CURSOR_EXISTS) {
+	} else if (!w->no_cursor && (status & SERVER_STATUS_CURSOR_EXISTS)) {
 		w->phase = PHASE_DONE; /* the rows wait for FETCH */
 	} else {
 		w->phase = PHASE_ROWS;
@@ -401,7 +406,8 @@ static bool opens_cursor(const struct wire_walker *w, const uint8_t *payload, si
 {
 	uint16_t status;
 
-	return w->control == WALK_OK && read_ok_status(payload, len, &status) && (status & SERVER_STATUS_CURSOR_EXISTS);
+	return !w->no_cursor && w->control == WALK_OK && read_ok_status(payload, len, &status) &&
+	       (status & SERVER_STATUS_CURSOR_EXISTS);
 }
 
 /* Something else has to be reported before this control packet, which is here whole. */

@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE))
 import sandbox  # noqa: E402
 
 STRAIGHT = os.environ.get("TANDEM_CLIENTS_STRAIGHT") == "1"
-PROGRAM_SECONDS = 240
+PROGRAM_SECONDS = 90
 ACCOUNTS = (
     "CREATE USER changed@'%' IDENTIFIED BY 'other'",
     "GRANT ALL ON *.* TO changed@'%'",

@@ -201,6 +201,26 @@ def test_procedures(driver):
     cursor.close()
 
 
+def test_empty_results_while_a_routine_has_a_cursor_open(driver):
+    """The server reports the routine's cursor in the end of each result, also of one without rows."""
+    connection = driver.connect()
+    run(connection, "create table t (s varchar(20))")
+    run(connection, "insert into t values ('a'), ('b')")
+    run(connection, "create procedure p() begin declare v varchar(20); "
+        "declare c cursor for select s from t order by s; open c; fetch c into v; "
+        "select v; select s from t where s = 'x'; show warnings; fetch c into v; select v; end")
+    cursor = connection.cursor()
+    cursor.execute("call p()")
+    got = []
+    while True:
+        got.append(cursor.fetchall())
+        if not cursor.nextset():
+            break
+    assert got[:4] == [(("a",),), (), (), (("b",),)]
+    cursor.close()
+    assert run(connection, "select 1") == ((1,),)
+
+
 def test_load_data_local(driver, tmp_path):
     connection = driver.connect(local_infile=1)
     path = tmp_path / "rows.txt"

@@ -221,6 +221,8 @@ class Tandem:
         with open(path, "w") as f:
             f.write("[tandem]\nthreads = 2\nstate_dir = %s/tandem\n" % self.vardir +
                     "[proxy]\nlisten = 127.0.0.1:%d\n" % self.port +
+                    # The cases check with one account what another one did.
+                    "read_your_writes = global\n"
                     "[monitor]\nuser = root\npassword =\ninterval = 100ms\n")
             for server in (self.primary, self.replica):
                 f.write("[server db%d]\naddress = 127.0.0.1:%d\n" % (server.number, server.port))
