@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/tls.h"
 #include "proxy/session/backend.h"
 #include "proxy/session/worker.h"
@@ -185,6 +186,7 @@ bool backend_login_again(struct backend *backend)
 	secret_wipe(answer, sizeof(answer));
 	prepared_clear(&b->statements);
 	b->has_uvars = b->has_last_id = b->used = b->tainted = b->guard_lost = false;
+	b->since_ms = clock_ms();
 	backend_set_state(b, BACKEND_LOGIN);
 	return io_send(&b->io, w.data, w.len);
 }

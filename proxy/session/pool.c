@@ -499,17 +499,12 @@ void pool_free(struct server_pool *pool)
 
 static void sweep_waiting(struct server_pool *pool, uint64_t now_ms)
 {
-	struct turn *t, *next;
+	struct turn *t;
 
-	for (t = TAILQ_FIRST(&pool->waiting); t; t = next) {
-		next = TAILQ_NEXT(t, link);
-		if (now_ms < t->deadline_ms)
-			continue;
+	while ((t = TAILQ_FIRST(&pool->waiting)) && now_ms >= t->deadline_ms)
 		turn_fail(t, ER_CON_COUNT_ERROR, "08004",
 			  "tandem: no connection to %s became free in time; all %u are in use (max_connections, pool_wait)",
 			  pool->server->name, limit_of(pool));
-		break; /* the list may have changed; the rest at the next tick */
-	}
 	pool_wake(pool);
 }
 
@@ -526,17 +521,23 @@ void pool_sweep(struct server_pool *pool, uint64_t now_ms)
 	sweep_waiting(pool, now_ms);
 }
 
-void pool_check_connecting(struct server_pool *pool, uint64_t now_ms)
+static struct backend *find_late(struct server_pool *pool, uint64_t now_ms)
 {
 	uint64_t limit = worker_settings(pool->worker)->connect_timeout_ms;
-	struct backend *b, *next;
+	struct backend *b;
 
-	for (b = TAILQ_FIRST(&pool->busy); b; b = next) {
-		next = TAILQ_NEXT(b, link);
-		if (b->state > BACKEND_SETUP || now_ms < b->since_ms + limit)
-			continue;
+	TAILQ_FOREACH(b, &pool->busy, link)
+		if (b->state <= BACKEND_SETUP && now_ms >= b->since_ms + limit)
+			return b;
+	return NULL;
+}
+
+void pool_check_connecting(struct server_pool *pool, uint64_t now_ms)
+{
+	struct backend *b;
+
+	while ((b = find_late(pool, now_ms))) {
 		cluster_suspect(pool->worker->shared->cluster, pool->server);
 		backend_lost(b, "connecting took too long", 0, NULL, NULL);
-		break;
 	}
 }

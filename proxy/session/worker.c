@@ -147,24 +147,27 @@ void worker_unpark_all(struct worker *worker)
 	advance_some(&worker->parked, length(&worker->parked));
 }
 
-static void check_waiting_for_primary(struct worker *w, uint64_t now)
+static void check_one_for_primary(struct worker *w, struct turn *t, uint64_t now)
 {
-	struct turn *t, *next;
 	const struct snapshot *s = w->snapshot;
 
-	for (t = TAILQ_FIRST(&w->for_primary); t; t = next) {
-		next = TAILQ_NEXT(t, link);
-		if (now >= t->deadline_ms) {
-			turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",
-				  s->primary_why ? s->primary_why : "it does not answer", s->settings->proxy.primary_wait_ms);
-			return; /* what follows in the list may have gone with it: the next tick goes on */
-		}
-		if (t->again_ms && now >= t->again_ms) {
-			t->again_ms = 0;
-			turn_advance(t);
-			return;
-		}
+	if (now >= t->deadline_ms) {
+		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",
+			  s->primary_why ? s->primary_why : "it does not answer", s->settings->proxy.primary_wait_ms);
+	} else if (t->again_ms && now >= t->again_ms) {
+		t->again_ms = 0;
+		turn_advance(t);
+	} else {
+		TAILQ_REMOVE(&w->for_primary, t, link);
+		TAILQ_INSERT_TAIL(&w->for_primary, t, link);
 	}
+}
+
+/* Each of those that are there now is looked at once, which leaves them in their order. */
+static void check_waiting_for_primary(struct worker *w, uint64_t now)
+{
+	for (size_t n = length(&w->for_primary); n && TAILQ_FIRST(&w->for_primary); n--)
+		check_one_for_primary(w, TAILQ_FIRST(&w->for_primary), now);
 }
 
 /* ---- The tick: deadlines and idle time ---- */
