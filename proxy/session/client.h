@@ -90,6 +90,7 @@ struct client {
 	bool is_serializable;	/* by its isolation level */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
+	uint8_t scramble[20];	/* the last one sent: a proof in COM_CHANGE_USER is made for it */
 	struct credentials *credentials;
 	struct state *value;
 	struct sql_context sql;

@@ -128,6 +128,7 @@ bool login_start(struct client *client)
 	g.capabilities = l->offered = offered_capabilities(client);
 	g.charset = snapshot_of(client)->default_collation_id ? snapshot_of(client)->default_collation_id : 45;
 	memcpy(g.scramble, l->scramble, sizeof(g.scramble));
+	memcpy(client->scramble, l->scramble, sizeof(client->scramble));
 	wire_put_greeting(&w, &g);
 	return !w.full && io_send(&client->io, w.data, w.len);
 }
@@ -164,6 +165,7 @@ static void send_switch(struct client *c, const char *plugin, enum login_step ne
 		refuse(c, ER_OUT_OF_RESOURCES, "HY000", "tandem: no random numbers to be had");
 		return;
 	}
+	memcpy(c->scramble, l->scramble, sizeof(c->scramble));
 	wire_put_auth_switch(&w, plugin, l->scramble, sizeof(l->scramble), l->seq++);
 	l->step = next;
 	io_send(&c->io, w.data, w.len);
@@ -579,10 +581,8 @@ void login_change_user(struct client *client, const uint8_t *payload, size_t len
 	take_login(client, &in);
 	if (!l->charset)
 		l->charset = client->charset;
-	/* The proof that came was made for a scramble of long ago: ask for one of this moment. */
-	if (l->auth_len) {
-		send_switch(client, "mysql_native_password", LOGIN_ANSWER);
-		return;
-	}
+	/* The proof was made for the last scramble sent, as servers take it. To be asked for another is of no use: libmariadb answers
+	 * with a proof for the old one. */
+	memcpy(l->scramble, client->scramble, sizeof(l->scramble));
 	judge(client);
 }

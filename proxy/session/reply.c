@@ -25,13 +25,13 @@ static void pop_expect(struct backend *b)
 	b->walking = false;
 }
 
-static void protocol_error(struct backend *b, const char *why)
+static __attribute__((cold)) void protocol_error(struct backend *b, const char *why)
 {
 	log_warning(&b->subject, "%s", why);
 	backend_lost(b, why, 0, NULL, NULL);
 }
 
-static void capture_bytes(struct backend *b, const struct walk_item *item)
+static __attribute__((cold)) void capture_bytes(struct backend *b, const struct walk_item *item)
 {
 	if (buf_len(&b->captured) + item->len > CAPTURE_MAX || !buf_append(&b->captured, item->data, item->len))
 		buf_fini(&b->captured); /* too much: who reads it finds nothing */
@@ -45,7 +45,7 @@ static bool is_classic(const struct client *c)
 }
 
 /* A packet longer than the staging area, built on the heap: long tracking data for a client that asked for it. */
-static void send_big_ok(struct client *c, const struct wire_ok *ok, uint8_t seq)
+static __attribute__((cold)) void send_big_ok(struct client *c, const struct wire_ok *ok, uint8_t seq)
 {
 	size_t size = ok->info.len + ok->track.len + 256;
 	uint8_t *memory = malloc(size);
@@ -135,7 +135,7 @@ static void pass_prepared(struct turn *t, struct backend *b, struct walk_item *i
 	pass_raw(t->client, item);
 }
 
-static void pass_error(struct client *c, uint16_t code, const char *sqlstate, const char *message, uint8_t seq)
+static __attribute__((cold)) void pass_error(struct client *c, uint16_t code, const char *sqlstate, const char *message, uint8_t seq)
 {
 	struct wire_writer w;
 
@@ -146,7 +146,7 @@ static void pass_error(struct client *c, uint16_t code, const char *sqlstate, co
 }
 
 /* An ERR that the client is to see, unless the statement is better asked elsewhere. */
-static void forward_err(struct turn *t, struct backend *b, const struct walk_item *item)
+static __attribute__((cold)) void forward_err(struct turn *t, struct backend *b, const struct walk_item *item)
 {
 	struct wire_err err;
 
@@ -163,7 +163,7 @@ static void forward_err(struct turn *t, struct backend *b, const struct walk_ite
 		pass_raw(t->client, item);
 }
 
-static void forward_infile(struct turn *t, const struct walk_item *item)
+static __attribute__((cold)) void forward_infile(struct turn *t, const struct walk_item *item)
 {
 	struct client *c = t->client;
 
@@ -188,7 +188,7 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 }
 
 /* A login's question: the answer is not for the client as it stands. */
-static void verify_item(struct turn *t, struct backend *b, const struct walk_item *item)
+static __attribute__((cold)) void verify_item(struct turn *t, struct backend *b, const struct walk_item *item)
 {
 	struct wire_err err;
 	struct wire_ok ok;
@@ -434,7 +434,7 @@ static void handle_item(struct backend *b, struct walk_item *item)
 }
 
 /* Whether the reply to come may leave a cursor open: only an EXECUTE can ask for one. */
-static bool wants_cursor(const struct backend *b)
+static bool wants_cursor(struct backend *b)
 {
 	enum { FLAGS_AT = 4 + 1 + 4 };
 	const struct turn *t = b->client ? b->client->turn : NULL;
@@ -476,7 +476,7 @@ static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 }
 
 /* 4031, 1927, 1053 or nothing readable: the connection is of no more use, and nobody waited for it. */
-static void unasked(struct backend *b, const uint8_t *bytes, size_t len)
+static __attribute__((cold)) void unasked(struct backend *b, const uint8_t *bytes, size_t len)
 {
 	struct wire_err err;
 	bool is_err = len > WIRE_HEADER_BYTES && bytes[WIRE_HEADER_BYTES] == 0xff &&
