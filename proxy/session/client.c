@@ -132,7 +132,7 @@ void client_pump(struct client *client)
 	if (client->pumping)
 		return;
 	client->pumping = true;
-	while (client->state == CLIENT_READY && buf_len(&client->in)) {
+	while (client->state == CLIENT_READY && buf_len(&client->in) && !client->upload.active) {
 		size_t had = buf_len(&client->in);
 		/* The buffer must not move or grow under the command: take it out while it is looked at. */
 		struct buf held = client->in;
@@ -184,11 +184,7 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 	c->active_ms = c->worker->now_ms;
 	if (c->state == CLIENT_CLOSING || c->state == CLIENT_CLOSED)
 		return;
-	if (c->state == CLIENT_READY && !buf_len(&c->in)) {
-		take_ready(c, bytes, len);
-		return;
-	}
-	if (c->state == CLIENT_BUSY && c->upload.active && !buf_len(&c->in) && upload_can_flow(c)) {
+	if (c->upload.active && !buf_len(&c->in) && upload_can_flow(c)) {
 		size_t used = upload_bytes(c, bytes, len);
 
 		if (!c->upload.active && c->turn && c->turn->no_reply)
@@ -197,6 +193,10 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 		len -= used;
 		if (!len || c->state == CLIENT_CLOSED)
 			return;
+	}
+	if (c->state == CLIENT_READY && !buf_len(&c->in) && !c->upload.active) {
+		take_ready(c, bytes, len);
+		return;
 	}
 	if (!buf_append(&c->in, bytes, len)) {
 		client_close(c, "out of memory");
