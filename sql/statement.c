@@ -650,6 +650,22 @@ static uint64_t number_value(const struct scan *s)
 	return value;
 }
 
+/* A number, or one below zero: clients that hold connection ids as signed 32 bit numbers write those with the top bit so. */
+static uint64_t connection_number(struct scan *s)
+{
+	bool minus = s->now->kind == TOKEN_MINUS && s->lexer.text[s->now->at] == '-' && scan_peek(s).kind == TOKEN_NUMBER;
+	uint64_t value;
+
+	if (minus)
+		scan_advance(s);
+	if (s->now->kind != TOKEN_NUMBER || scan_peek(s).kind > TOKEN_SEMICOLON)
+		return 0;
+	value = number_value(s);
+	if (!minus)
+		return value;
+	return value && value <= UINT64_C(0x80000000) ? UINT64_C(0x100000000) - value : 0;
+}
+
 static void kill_statement(struct scan *s)
 {
 	static const enum word_id modifiers[] = {W_HARD, W_SOFT, W_CONNECTION};
@@ -659,8 +675,7 @@ static void kill_statement(struct scan *s)
 	skip_words(s, modifiers, 3);
 	s->out->kill_query = scan_accept(s, W_QUERY);
 	s->out->kill_query_id = s->out->kill_query && scan_accept(s, W_ID);
-	if (s->now->kind == TOKEN_NUMBER && scan_peek(s).kind <= TOKEN_SEMICOLON)
-		s->out->kill_id = number_value(s);
+	s->out->kill_id = connection_number(s);
 	scan_rest(s);
 }
 

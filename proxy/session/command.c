@@ -59,6 +59,17 @@ static void judge_execute(struct turn *t)
 	t->is_read = true;
 }
 
+/* KILL of one of our sessions: no server knows its number. */
+static bool kills_session(struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+
+	if (m->verb != SQL_KILL || m->kill_id < 0x80000000u || m->kill_id > UINT32_MAX || m->kill_query_id)
+		return false;
+	kill_session(t, (uint32_t)m->kill_id, m->kill_query);
+	return true;
+}
+
 static bool on_query(struct turn *t)
 {
 	judge_text(t);
@@ -67,12 +78,7 @@ static bool on_query(struct turn *t)
 		judge_again(t);
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);
-	if (t->meaning->verb == SQL_KILL && t->meaning->kill_id >= 0x80000000u && t->meaning->kill_id <= UINT32_MAX &&
-	    !t->meaning->kill_query_id) {
-		kill_session(t, (uint32_t)t->meaning->kill_id, t->meaning->kill_query);
-		return false;
-	}
-	return true;
+	return !kills_session(t);
 }
 
 static bool on_prepare(struct turn *t)
@@ -195,7 +201,7 @@ static bool on_execute(struct turn *t)
 	t->is_read = t->meaning->target == SQL_TO_REPLICA && !(t->meaning->facts & SQL_F_SETS_UVAR) && !t->statement->opened &&
 		     t->command == COM_STMT_EXECUTE;
 	t->reply = REPLY_RESULT;
-	return true;
+	return !kills_session(t);
 }
 
 static bool on_fetch(struct turn *t)

@@ -69,7 +69,7 @@ public class Check {
 
 	// The driver puts "(conn=N) " in front of the server's text.
 	static String text(SQLException e) {
-		return e.getMessage().replaceFirst("^\\(conn=\\d+\\) ", "");
+		return e.getMessage().replaceFirst("^\\(conn=-?\\d+\\) ", "");
 	}
 
 	static void eventually(Condition condition) throws Exception {
