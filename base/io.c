@@ -67,7 +67,7 @@ void io_fail(struct io *io, enum io_end why)
 	event_active(&io->write_event, EV_WRITE, 0);
 }
 
-static void fail_errno(struct io *io)
+static __attribute__((cold)) void fail_errno(struct io *io)
 {
 	io->error = errno;
 	io_fail(io, end_of_errno(io->error));
@@ -160,7 +160,7 @@ static ssize_t try_send(struct io *io, const struct iovec *pieces, int count)
 }
 
 /* Queues what follows the first `skip` bytes. */
-static bool queue_pieces(struct io *io, const struct iovec *pieces, int count, size_t skip)
+static __attribute__((cold)) bool queue_pieces(struct io *io, const struct iovec *pieces, int count, size_t skip)
 {
 	bool ok = true;
 
@@ -247,7 +247,7 @@ static void set_no_delay(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-static void connected(struct io *io)
+static __attribute__((cold)) void connected(struct io *io)
 {
 	int error = io->error;
 	socklen_t len = sizeof(error);
@@ -272,7 +272,7 @@ static void connected(struct io *io)
 }
 
 /* What the peer said before it hung up is still to be heard: a server that closes says why first. */
-static void hear_out(struct io *io)
+static __attribute__((cold)) void hear_out(struct io *io)
 {
 	enum io_received received = io->paused ? IO_NOTHING : receive(io);
 

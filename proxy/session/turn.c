@@ -830,14 +830,20 @@ static void note_failure(struct turn *t)
 		client_note_statement(c, t->backend, t->meaning, t->text, t->text_len);
 }
 
-static void note_success(struct turn *t)
+/* As most do: a plain SELECT of a session without pins. */
+static bool leaves_nothing_behind(const struct turn *t)
+{
+	const uint64_t harmless = SQL_F_FUNCTIONS | SQL_F_IDENTITY_READ | SQL_F_LOCKING_READ | SQL_F_CALC_FOUND_ROWS;
+
+	return t->meaning->verb == SQL_SELECT && !(t->meaning->facts & ~harmless) && !t->client->pins;
+}
+
+static void note_traces(struct turn *t)
 {
 	struct client *c = t->client;
 	struct backend *b = t->backend;
 	uint64_t facts = t->meaning->facts;
 
-	if (t->command == COM_STMT_PREPARE)
-		return;
 	note_locks(t);
 	client_note_statement(c, b, t->meaning, t->text, t->text_len);
 	if (facts & SQL_F_SETS_ROLE)
@@ -850,8 +856,16 @@ static void note_success(struct turn *t)
 		cluster_refresh_variables(c->worker->shared->cluster);
 	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))
 		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
-	if (t->saw_rows && !b->is_replica && t->meaning->target != SQL_TO_ROLE)
-		c->token_unknown = true;
+}
+
+static void note_success(struct turn *t)
+{
+	if (t->command == COM_STMT_PREPARE)
+		return;
+	if (!leaves_nothing_behind(t))
+		note_traces(t);
+	if (t->saw_rows && !t->backend->is_replica && t->meaning->target != SQL_TO_ROLE)
+		t->client->token_unknown = true;
 }
 
 static bool is_plain_read(const struct turn *t)

@@ -47,7 +47,7 @@ static const enum phase first_phase[] = {
 	[REPLY_STREAM] = PHASE_STREAM,
 };
 
-static void drop_collected(struct wire_walker *w)
+static __attribute__((cold)) void drop_collected(struct wire_walker *w)
 {
 	free(w->collected);
 	w->collected = NULL;
@@ -110,7 +110,7 @@ static enum look look_end(struct wire_walker *w, uint32_t len)
 	return LOOK_BAD;
 }
 
-static enum look look_err(struct wire_walker *w, const uint8_t *p, size_t have, uint32_t len)
+static __attribute__((cold)) enum look look_err(struct wire_walker *w, const uint8_t *p, size_t have, uint32_t len)
 {
 	if (len < 3)
 		return LOOK_BAD;
@@ -287,7 +287,7 @@ static struct walk_item more(void)
 	return (struct walk_item){ .event = WALK_MORE };
 }
 
-static struct walk_item broken(struct wire_walker *w)
+static __attribute__((cold)) struct walk_item broken(struct wire_walker *w)
 {
 	w->phase = PHASE_BROKEN;
 	return (struct walk_item){ .event = WALK_BROKEN, .last = true };
@@ -434,7 +434,7 @@ static struct walk_item give_control(struct wire_walker *w, uint8_t *payload, si
 }
 
 /* Starts to collect a control packet that is not here whole; `have` bytes of its payload are. */
-static bool begin_collect(struct wire_walker *w, const uint8_t *header, size_t have)
+static __attribute__((cold)) bool begin_collect(struct wire_walker *w, const uint8_t *header, size_t have)
 {
 	uint32_t want = wire_header_len(header);
 
@@ -449,7 +449,7 @@ static bool begin_collect(struct wire_walker *w, const uint8_t *header, size_t h
 	return true;
 }
 
-static struct walk_item collect(struct wire_walker *w)
+static __attribute__((cold)) struct walk_item collect(struct wire_walker *w)
 {
 	size_t n = w->collected_want - w->collected_len;
 
@@ -491,7 +491,7 @@ static struct walk_item take_control(struct wire_walker *w)
 }
 
 /* A packet whose beginning was cut off by the end of a piece: `carry` is filled until it can be told what it is. */
-static struct walk_item finish_carry(struct wire_walker *w)
+static __attribute__((cold)) struct walk_item finish_carry(struct wire_walker *w)
 {
 	enum look seen = look(w, w->carry, w->carry_len);
 	size_t len;
