@@ -497,6 +497,10 @@ static void add_variable(struct text *t, const struct captured_row *r)
 			add(t, r->columns[3].data, r->columns[3].len);
 		}
 		add_quoted(t, value, '\'');
+	} else if (type_is(r, "INT UNSIGNED")) {
+		add(t, "CAST(", 5);
+		add(t, value.data, value.len);
+		add(t, " AS UNSIGNED)", 13);
 	} else {
 		add(t, value.data, value.len);
 		if (type_is(r, "DOUBLE") && !memchr(value.data, 'e', value.len))

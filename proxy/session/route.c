@@ -188,6 +188,12 @@ static struct backend *held_connection(const struct client *c)
 	return b;
 }
 
+/* What it may ask for anywhere in a block is known on the primary's connections only. */
+static bool needs_values(const struct client *c)
+{
+	return c->has_uvars || c->has_last_id;
+}
+
 /* SET, USE, SET NAMES, PREPARE: true errors at once, on what the session holds, else the primary's, else a replica's. */
 static struct route_answer route_held(struct turn *t)
 {
@@ -197,7 +203,7 @@ static struct route_answer route_held(struct turn *t)
 	bool any;
 	int replica;
 
-	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !client_is_pinned(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
+	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !client_is_pinned(c) && !needs_values(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
 		return route_read(t); /* the transaction that it is for will run there */
 	if (b)
 		return to_connection(b);
@@ -215,7 +221,7 @@ static bool opens_read_only_block(const struct turn *t)
 	bool begins = m->facts & SQL_F_OPENS_TRX && m->facts & SQL_F_TRX_READ_ONLY;
 	bool plain_begin = m->verb == SQL_BEGIN && !(m->facts & SQL_F_TRX_READ_WRITE);
 
-	if (has_temp_tables(c) || t->meaning->facts & SQL_F_MULTI || client_pins_all(c))
+	if (has_temp_tables(c) || needs_values(c) || t->meaning->facts & SQL_F_MULTI || client_pins_all(c))
 		return false;
 	if (begins)
 		return true;
@@ -291,7 +297,7 @@ struct route_answer route_turn(struct turn *turn)
 	if (turn->meaning->hint != SQL_HINT_NONE)
 		return route_by_hint(turn);
 	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
-		return c->is_read_only && !has_temp_tables(c) ? route_block(turn) : to_primary(turn);
+		return c->is_read_only && !has_temp_tables(c) && !needs_values(c) ? route_block(turn) : to_primary(turn);
 	if (opens_read_only_block(turn))
 		return route_block(turn);
 	switch (turn->meaning->target) {
