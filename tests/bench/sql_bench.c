@@ -80,7 +80,7 @@ static struct group groups[] = {
 	{"tpcc", tpcc, {0}},
 };
 
-enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 65536 };
+enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 262144 };
 
 static double seconds(void)
 {
@@ -116,7 +116,7 @@ static struct slice run_slice(const struct group *first, size_t n, uint64_t *sin
 	double start = seconds(), used;
 	size_t i, rounds;
 
-	for (rounds = 0; rounds < 100; rounds++)
+	for (rounds = 0; rounds < 20; rounds++)
 		for (i = 0; i < n; i++)
 			round_of(&first[i], &bytes, &count, sink);
 	used = seconds() - start;
