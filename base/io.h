@@ -73,14 +73,15 @@ struct io {
 	void *owner;
 	struct io_tls *tls; /* NULL: in clear */
 	struct buf out;	    /* what the socket did not take yet */
-	struct event read_event;
-	struct event write_event; /* added only while `out` holds something or a connect is under way */
-	int fd;			  /* -1 when closed */
-	int error;		  /* errno of the failure, 0 */
+	int fd;		    /* -1 when closed */
+	int error;	    /* errno of the failure, 0 */
 	enum io_state state;
 	enum io_end why; /* of IO_FAILED and IO_ENDED */
 	bool paused;	 /* reads stopped by io_pause */
 	bool *gone;	 /* set to true by io_close while the io's own receive function is on the stack */
+	/* Last, so that what is looked at each time lies together. */
+	struct event read_event;
+	struct event write_event; /* added only while `out` holds something or a connect is under way */
 };
 
 /* Takes the non-blocking socket `fd` (owned from here on, closed on failure) and starts receiving. */
