@@ -302,13 +302,41 @@ static enum fit go_to(struct turn *t, struct state *aim)
 	return send_changes(t, aim) ? FIT_READY : FIT_FAILED;
 }
 
+/* The connection's state, but with the parts of `then` that decide what a text means. The rest must not be touched: to set autocommit
+ * as it was when the statement was prepared would commit the transaction that is open now. */
+static struct state *state_for_prepare(struct turn *t, const struct state *then)
+{
+	static const char *const names[] = { "sql_mode", "character_set_client", "character_set_connection", "collation_connection" };
+	const struct snapshot *snapshot = t->client->worker->snapshot;
+	/* Prepared without a schema, it names its own, and any selected will do. */
+	struct state *s = then->schema ? state_with_schema(t->backend->value, then->schema, strlen(then->schema)) :
+					 state_ref(t->backend->value);
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *value = state_get(then, snapshot, names[i]);
+		struct state *next = state_with_variable(s, snapshot, (struct wire_bytes){ (const uint8_t *)names[i], strlen(names[i]) },
+							 (struct wire_bytes){ (const uint8_t *)value, strlen(value) });
+
+		state_unref(s);
+		s = next;
+	}
+	return s;
+}
+
 /* A statement means what it meant when its client prepared it: in that moment's schema and sql_mode. */
 static enum fit prepare(struct turn *t)
 {
-	enum fit there = t->backend->value == t->statement->value ? FIT_READY : go_to(t, t->statement->value);
+	struct state *aim;
+	enum fit there;
 
-	if (there != FIT_READY)
-		return there;
+	if (t->backend->value != t->statement->value) {
+		aim = state_for_prepare(t, t->statement->value);
+		there = state_equal(aim, t->backend->value) ? FIT_READY : go_to(t, aim);
+		t->aim = NULL;
+		state_unref(aim);
+		if (there != FIT_READY)
+			return there;
+	}
 	return fit_prepare(t) ? FIT_READY : FIT_FAILED;
 }
 
