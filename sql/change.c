@@ -2,13 +2,6 @@
 
 /* CREATE, ALTER and DROP: what kind of thing it is decides. */
 
-static enum sql_verb set_verb(struct scan *s, enum sql_verb verb, uint64_t facts)
-{
-	s->verb = verb;
-	scan_raise(s, facts, SQL_TO_PRIMARY);
-	return verb;
-}
-
 /* Bodies */
 
 /* Is this word the first of a statement inside a block? */
@@ -141,7 +134,7 @@ static void create_table(struct scan *s, bool temporary)
 {
 	bool commits = !temporary || scan_word(s) == W_SEQUENCE;
 
-	set_verb(s, SQL_CREATE, (temporary ? SQL_F_CREATES_TEMP : 0) | (commits ? SQL_F_ENDS_TRX : 0));
+	scan_primary(s, SQL_CREATE, (temporary ? SQL_F_CREATES_TEMP : 0) | (commits ? SQL_F_ENDS_TRX : 0));
 	if (temporary)
 		name_table(s);
 	else
@@ -151,7 +144,7 @@ static void create_table(struct scan *s, bool temporary)
 
 static void routine(struct scan *s, uint64_t facts)
 {
-	set_verb(s, SQL_CREATE, facts | SQL_F_ENDS_TRX | (s->context->oracle ? SQL_F_OPAQUE : 0));
+	scan_primary(s, SQL_CREATE, facts | SQL_F_ENDS_TRX | (s->context->oracle ? SQL_F_OPAQUE : 0));
 	scan_skip_body(s);
 }
 
@@ -160,7 +153,7 @@ void scan_create(struct scan *s)
 	bool temporary;
 	enum word_id thing;
 
-	set_verb(s, SQL_CREATE, 0);
+	scan_primary(s, SQL_CREATE, 0);
 	scan_advance(s);
 	thing = find_thing(s, &temporary);
 	switch (thing) {
@@ -182,7 +175,7 @@ void scan_create(struct scan *s)
 		break;
 	case W_USER:
 	case W_ROLE:
-		set_verb(s, SQL_GRANT, SQL_F_ACCOUNTS);
+		scan_primary(s, SQL_GRANT, SQL_F_ACCOUNTS);
 		break;
 	default:
 		break;
@@ -195,7 +188,7 @@ void scan_alter(struct scan *s)
 {
 	bool temporary;
 
-	set_verb(s, SQL_ALTER, SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_ALTER, SQL_F_ENDS_TRX);
 	scan_advance(s);
 	switch (find_thing(s, &temporary)) {
 	case W_EVENT:
@@ -208,10 +201,10 @@ void scan_alter(struct scan *s)
 		break;
 	case W_USER:
 	case W_ROLE:
-		set_verb(s, SQL_GRANT, SQL_F_ACCOUNTS);
+		scan_primary(s, SQL_GRANT, SQL_F_ACCOUNTS);
 		break;
 	case W_INSTANCE:
-		set_verb(s, SQL_ADMIN, 0);
+		scan_primary(s, SQL_ADMIN, 0);
 		s->facts &= ~SQL_F_ENDS_TRX;
 		break;
 	default:
@@ -232,7 +225,7 @@ void scan_drop(struct scan *s)
 {
 	bool temporary;
 
-	set_verb(s, SQL_DROP, 0);
+	scan_primary(s, SQL_DROP, 0);
 	scan_advance(s);
 	switch (find_thing(s, &temporary)) {
 	case W_TABLE:
@@ -251,7 +244,7 @@ void scan_drop(struct scan *s)
 		break;
 	case W_USER:
 	case W_ROLE:
-		set_verb(s, SQL_GRANT, SQL_F_ACCOUNTS);
+		scan_primary(s, SQL_GRANT, SQL_F_ACCOUNTS);
 		break;
 	default:
 		break;

@@ -5,6 +5,7 @@ libsql_a_SOURCES = \
 	sql/classify.c \
 	sql/digest.c \
 	sql/digest.h \
+	sql/inspect.c \
 	sql/lexer.c \
 	sql/lexer.h \
 	sql/run.c \
@@ -24,4 +25,6 @@ EXTRA_DIST += \
 	sql/grants-mariadb.sql \
 	sql/grants-mysql.sql \
 	sql/make_words.py \
+	tests/sql/check_callable.py \
+	tests/sql/check_with_server.py \
 	tests/sql/statements.txt

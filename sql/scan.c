@@ -19,6 +19,12 @@ void scan_raise(struct scan *s, uint64_t facts, enum sql_target target)
 		s->target = target;
 }
 
+void scan_primary(struct scan *s, enum sql_verb verb, uint64_t facts)
+{
+	s->verb = verb;
+	scan_raise(s, facts, SQL_TO_PRIMARY);
+}
+
 static inline void lex(struct scan *s)
 {
 	scan_turn(s, (size_t)(s->now - s->tokens) + 1);

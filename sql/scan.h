@@ -1,6 +1,6 @@
 /*
  * The walk over one packet's tokens and what is found on the way. scan.c knows expressions, whatever statement they stand in;
- * statement.c, change.c, set.c and body.c know statements. Private to sql/.
+ * statement.c, inspect.c, change.c, set.c and body.c know statements. Private to sql/.
  */
 #ifndef TANDEM_SQL_SCAN_H
 #define TANDEM_SQL_SCAN_H
@@ -52,6 +52,8 @@ void scan_run(struct scan *scan);
 void scan_skip_rest(struct scan *scan);
 /* Adds facts, and moves the target up: replica, held, role, last, primary. */
 void scan_raise(struct scan *scan, uint64_t facts, enum sql_target target);
+/* Sets the verb of a statement that is the primary's. */
+void scan_primary(struct scan *scan, enum sql_verb verb, uint64_t facts);
 /* Reads [schema.]name and goes behind it. */
 bool scan_name(struct scan *scan, struct sql_span *qualifier, struct sql_span *name);
 void scan_add_function(struct scan *scan, struct sql_span name);
@@ -93,6 +95,11 @@ static inline bool scan_accept(struct scan *scan, enum word_id id)
 void scan_statement(struct scan *scan);
 /* What follows WITH, EXPLAIN, SET STATEMENT ... FOR; these may only be queries and changes of rows. */
 void scan_query_or_change(struct scan *scan);
+
+/* inspect.c */
+void scan_explain(struct scan *scan);
+void scan_analyze(struct scan *scan);
+void scan_show(struct scan *scan);
 
 /* change.c */
 void scan_create(struct scan *scan);

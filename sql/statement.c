@@ -8,13 +8,6 @@ enum { NESTING_LIMIT = 4 };
 /* One function per verb, found by the statement's first word. */
 typedef void (*statement_fn)(struct scan *scan);
 
-/* Every statement with an effect that none of the finer rules knows. */
-static void primary(struct scan *s, enum sql_verb verb, uint64_t facts)
-{
-	s->verb = verb;
-	scan_raise(s, facts, SQL_TO_PRIMARY);
-}
-
 /* Queries */
 
 static void query(struct scan *s)
@@ -66,7 +59,7 @@ static void with_statement(struct scan *s)
 {
 	with(s);
 	if (scan_at_end(s))
-		primary(s, SQL_SELECT, 0);
+		scan_primary(s, SQL_SELECT, 0);
 	else if (s->now->kind == TOKEN_OPEN)
 		query(s);
 	else
@@ -85,7 +78,7 @@ static void parenthesised(struct scan *s)
 		query(s);
 		break;
 	default:
-		primary(s, SQL_OTHER, SQL_F_OPAQUE);
+		scan_primary(s, SQL_OTHER, SQL_F_OPAQUE);
 		scan_rest(s);
 		break;
 	}
@@ -110,7 +103,7 @@ static void insert_into(struct scan *s, enum sql_verb verb)
 	static const enum word_id modifiers[] = {W_LOW_PRIORITY, W_DELAYED, W_HIGH_PRIORITY, W_IGNORE, W_INTO};
 	struct sql_span qualifier, name;
 
-	primary(s, verb, 0);
+	scan_primary(s, verb, 0);
 	scan_advance(s);
 	skip_words(s, modifiers, sizeof(modifiers) / sizeof(modifiers[0]));
 	scan_name(s, &qualifier, &name);
@@ -131,14 +124,14 @@ static void replace(struct scan *s)
 
 static void update(struct scan *s)
 {
-	primary(s, SQL_UPDATE, 0);
+	scan_primary(s, SQL_UPDATE, 0);
 	scan_advance(s);
 	scan_rest(s);
 }
 
 static void delete(struct scan *s)
 {
-	primary(s, SQL_DELETE, 0);
+	scan_primary(s, SQL_DELETE, 0);
 	scan_advance(s);
 	scan_rest(s);
 }
@@ -150,11 +143,11 @@ static void load(struct scan *s)
 
 	scan_advance(s);
 	if (scan_word(s) == W_INDEX) {
-		primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
+		scan_primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 		scan_skip_rest(s);
 		return;
 	}
-	primary(s, SQL_LOAD, 0);
+	scan_primary(s, SQL_LOAD, 0);
 	scan_advance(s);
 	skip_words(s, modifiers, 2);
 	if (scan_word(s) == W_LOCAL)
@@ -167,182 +160,6 @@ static void load(struct scan *s)
 			scan_watch(s);
 		scan_advance(s);
 	}
-}
-
-/* EXPLAIN and its kin */
-
-static bool starts_explainable(const struct scan *s)
-{
-	switch (scan_word(s)) {
-	case W_SELECT:
-	case W_VALUES:
-	case W_TABLE:
-	case W_WITH:
-	case W_INSERT:
-	case W_REPLACE:
-	case W_UPDATE:
-	case W_DELETE:
-	case W_SET:
-		return true;
-	default:
-		return s->now->kind == TOKEN_OPEN;
-	}
-}
-
-static void explain_options(struct scan *s, bool *executes)
-{
-	while (!scan_at_end(s)) {
-		switch (scan_word(s)) {
-		case W_ANALYZE:
-			*executes = true;
-			break;
-		case W_EXTENDED:
-		case W_PARTITIONS:
-		case W_FORMAT:
-			break;
-		case W_INTO:
-			s->facts |= SQL_F_SETS_UVAR;
-			break;
-		default:
-			if (s->now->kind != TOKEN_EQUAL && s->before->kind != TOKEN_EQUAL && s->now->kind != TOKEN_UVAR)
-				return;
-			break;
-		}
-		/* "EXPLAIN format": a table of that name. */
-		if (scan_is_name(s) && s->before->kind != TOKEN_EQUAL && scan_peek(s).kind <= TOKEN_SEMICOLON)
-			return;
-		scan_advance(s);
-	}
-}
-
-/* Behind the options: a statement, or a table. A change is explained where it would run, for a replica refuses to (1792). */
-static void explained(struct scan *s, bool executes)
-{
-	if (!starts_explainable(s)) {
-		if (scan_word(s) == W_FOR)
-			scan_raise(s, 0, SQL_TO_PRIMARY);
-		s->verb = SQL_EXPLAIN;
-		scan_rest(s);
-		return;
-	}
-	if (scan_word(s) == W_SET)
-		scan_set(s);
-	else
-		scan_query_or_change(s);
-	if (!executes || s->verb == SQL_SELECT)
-		s->verb = SQL_EXPLAIN;
-}
-
-static void explain(struct scan *s)
-{
-	bool executes = false;
-
-	scan_advance(s);
-	explain_options(s, &executes);
-	explained(s, executes);
-}
-
-/* ANALYZE TABLE, or ANALYZE [FORMAT=x] statement, which runs it. */
-static void analyze(struct scan *s)
-{
-	bool executes = true;
-
-	scan_advance(s);
-	explain_options(s, &executes);
-	if (starts_explainable(s) && scan_word(s) != W_TABLE) {
-		explained(s, true);
-		return;
-	}
-	primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
-	scan_skip_rest(s);
-}
-
-/* SHOW */
-
-static void show_read(struct scan *s)
-{
-	scan_rest(s);
-}
-
-static void show_last(struct scan *s)
-{
-	scan_raise(s, SQL_F_READS_LAST, SQL_TO_LAST);
-	scan_skip_rest(s);
-}
-
-static void show_profile(struct scan *s)
-{
-	scan_raise(s, SQL_F_PROFILING, SQL_TO_PRIMARY);
-	scan_skip_rest(s);
-}
-
-/* Replicas show every event as disabled. */
-static void show_create(struct scan *s)
-{
-	scan_advance(s);
-	if (scan_word(s) == W_EVENT)
-		scan_raise(s, 0, SQL_TO_PRIMARY);
-	scan_rest(s);
-}
-
-static void show_character(struct scan *s)
-{
-	scan_rest(s);
-}
-
-/* SHOW COUNT(*) WARNINGS | ERRORS */
-static void show_count(struct scan *s)
-{
-	show_last(s);
-}
-
-/* SHOW TABLE STATUS and SHOW TABLE TYPES are the server's. */
-static void show_other(struct scan *s)
-{
-	scan_raise(s, 0, SQL_TO_PRIMARY);
-	scan_rest(s);
-}
-
-static statement_fn show_kind(enum word_id id)
-{
-	switch (id) {
-	case W_TABLES:
-	case W_COLUMNS:
-	case W_FIELDS:
-	case W_INDEX:
-	case W_INDEXES:
-	case W_KEYS:
-	case W_DATABASES:
-	case W_SCHEMAS:
-	case W_TRIGGERS:
-		return show_read;
-	case W_CREATE:
-		return show_create;
-	case W_CHARACTER:
-	case W_CHARSET:
-	case W_COLLATION:
-		return show_character;
-	case W_WARNINGS:
-	case W_ERRORS:
-		return show_last;
-	case W_COUNT:
-		return show_count;
-	case W_PROFILE:
-	case W_PROFILES:
-		return show_profile;
-	default:
-		return show_other;
-	}
-}
-
-static void show(struct scan *s)
-{
-	s->verb = SQL_SHOW;
-	scan_advance(s);
-	/* SHOW FULL PROCESSLIST is no read of the data: the word behind decides. */
-	while (scan_word(s) == W_FULL || scan_word(s) == W_EXTENDED)
-		scan_advance(s);
-	show_kind(scan_word(s))(s);
 }
 
 /* Calls and the like */
@@ -369,7 +186,7 @@ static void call_statement(struct scan *s)
 
 static void do_statement(struct scan *s)
 {
-	primary(s, SQL_DO, 0);
+	scan_primary(s, SQL_DO, 0);
 	scan_advance(s);
 	scan_rest(s);
 }
@@ -408,7 +225,7 @@ static void using(struct scan *s)
 
 static void execute_immediate(struct scan *s)
 {
-	primary(s, SQL_EXECUTE_IMMEDIATE, SQL_F_OPAQUE);
+	scan_primary(s, SQL_EXECUTE_IMMEDIATE, SQL_F_OPAQUE);
 	scan_advance(s);
 	if (s->now->kind == TOKEN_STRING) {
 		struct token next = scan_peek(s);
@@ -457,7 +274,7 @@ static void handler(struct scan *s)
 {
 	struct sql_span qualifier, name;
 
-	primary(s, SQL_HANDLER, 0);
+	scan_primary(s, SQL_HANDLER, 0);
 	scan_advance(s);
 	scan_name(s, &qualifier, &name);
 	if (scan_word(s) == W_OPEN)
@@ -511,7 +328,7 @@ static void savepoint(struct scan *s)
 
 static void compound(struct scan *s)
 {
-	primary(s, SQL_COMPOUND, SQL_F_OPAQUE);
+	scan_primary(s, SQL_COMPOUND, SQL_F_OPAQUE);
 	scan_skip_body(s);
 }
 
@@ -523,7 +340,7 @@ static void begin(struct scan *s)
 		compound(s);
 		return;
 	}
-	primary(s, SQL_BEGIN, SQL_F_OPENS_TRX | SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_BEGIN, SQL_F_OPENS_TRX | SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
@@ -542,7 +359,7 @@ static void start(struct scan *s)
 {
 	scan_advance(s);
 	if (scan_word(s) != W_TRANSACTION) {
-		primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
+		scan_primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 		scan_skip_rest(s);
 		return;
 	}
@@ -556,7 +373,7 @@ static void start(struct scan *s)
 
 static void xa(struct scan *s)
 {
-	primary(s, SQL_XA, 0);
+	scan_primary(s, SQL_XA, 0);
 	scan_advance(s);
 	switch (scan_word(s)) {
 	case W_START:
@@ -583,9 +400,9 @@ static void lock(struct scan *s)
 {
 	scan_advance(s);
 	if (scan_word(s) == W_INSTANCE)
-		primary(s, SQL_ADMIN, SQL_F_BACKUP_STAGE);
+		scan_primary(s, SQL_ADMIN, SQL_F_BACKUP_STAGE);
 	else
-		primary(s, SQL_LOCK_TABLES, SQL_F_ENDS_TRX);
+		scan_primary(s, SQL_LOCK_TABLES, SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
@@ -593,15 +410,15 @@ static void unlock(struct scan *s)
 {
 	scan_advance(s);
 	if (scan_word(s) == W_INSTANCE)
-		primary(s, SQL_ADMIN, SQL_F_BACKUP_END);
+		scan_primary(s, SQL_ADMIN, SQL_F_BACKUP_END);
 	else
-		primary(s, SQL_UNLOCK_TABLES, SQL_F_ENDS_TRX);
+		scan_primary(s, SQL_UNLOCK_TABLES, SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
 static void backup(struct scan *s)
 {
-	primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 	scan_advance(s);
 	if (scan_word(s) == W_UNLOCK || (scan_word(s) == W_STAGE && scan_peek(s).word->id == W_END))
 		s->facts |= SQL_F_BACKUP_END;
@@ -612,7 +429,7 @@ static void backup(struct scan *s)
 
 static void flush(struct scan *s)
 {
-	primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 	for (scan_advance(s); !scan_at_end(s); scan_advance(s)) {
 		enum word_id id = scan_word(s);
 
@@ -626,14 +443,14 @@ static void flush(struct scan *s)
 
 static void administration(struct scan *s)
 {
-	primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_ADMIN, SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
 /* CHECK, CHECKSUM, PURGE, BINLOG, SHUTDOWN: nothing ends by them. */
 static void quiet_administration(struct scan *s)
 {
-	primary(s, SQL_ADMIN, 0);
+	scan_primary(s, SQL_ADMIN, 0);
 	scan_skip_rest(s);
 }
 
@@ -670,7 +487,7 @@ static void kill_statement(struct scan *s)
 {
 	static const enum word_id modifiers[] = {W_HARD, W_SOFT, W_CONNECTION};
 
-	primary(s, SQL_KILL, 0);
+	scan_primary(s, SQL_KILL, 0);
 	scan_advance(s);
 	skip_words(s, modifiers, 3);
 	s->out->kill_query = scan_accept(s, W_QUERY);
@@ -681,7 +498,7 @@ static void kill_statement(struct scan *s)
 
 static void accounts(struct scan *s)
 {
-	primary(s, SQL_GRANT, SQL_F_ACCOUNTS | SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_GRANT, SQL_F_ACCOUNTS | SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
@@ -692,13 +509,13 @@ static void rename_statement(struct scan *s)
 		accounts(s);
 		return;
 	}
-	primary(s, SQL_RENAME, SQL_F_ENDS_TRX | SQL_F_CATALOG);
+	scan_primary(s, SQL_RENAME, SQL_F_ENDS_TRX | SQL_F_CATALOG);
 	scan_skip_rest(s);
 }
 
 static void truncate(struct scan *s)
 {
-	primary(s, SQL_TRUNCATE, SQL_F_ENDS_TRX);
+	scan_primary(s, SQL_TRUNCATE, SQL_F_ENDS_TRX);
 	scan_skip_rest(s);
 }
 
@@ -714,19 +531,19 @@ static void diagnostics(struct scan *s)
 	if (s->verb == SQL_DIAGNOSTICS)
 		scan_raise(s, SQL_F_READS_LAST, SQL_TO_LAST);
 	else
-		primary(s, SQL_OTHER, SQL_F_OPAQUE);
+		scan_primary(s, SQL_OTHER, SQL_F_OPAQUE);
 }
 
 static void signal_statement(struct scan *s)
 {
-	primary(s, SQL_SIGNAL, 0);
+	scan_primary(s, SQL_SIGNAL, 0);
 	scan_advance(s);
 	scan_rest(s);
 }
 
 static void help(struct scan *s)
 {
-	primary(s, SQL_HELP, 0);
+	scan_primary(s, SQL_HELP, 0);
 	scan_skip_rest(s);
 }
 
@@ -741,13 +558,13 @@ static void other(struct scan *s)
 		compound(s);
 		return;
 	}
-	primary(s, SQL_OTHER, SQL_F_OPAQUE);
+	scan_primary(s, SQL_OTHER, SQL_F_OPAQUE);
 	scan_rest(s);
 }
 
 static const statement_fn statements[] = {
 	[W_ALTER] = scan_alter,
-	[W_ANALYZE] = analyze,
+	[W_ANALYZE] = scan_analyze,
 	[W_BACKUP] = backup,
 	[W_BEGIN] = begin,
 	[W_BINLOG] = quiet_administration,
@@ -763,12 +580,12 @@ static const statement_fn statements[] = {
 	[W_DEALLOCATE] = deallocate,
 	[W_DECLARE] = compound,
 	[W_DELETE] = delete,
-	[W_DESC] = explain,
-	[W_DESCRIBE] = explain,
+	[W_DESC] = scan_explain,
+	[W_DESCRIBE] = scan_explain,
 	[W_DO] = do_statement,
 	[W_DROP] = drop,
 	[W_EXECUTE] = execute,
-	[W_EXPLAIN] = explain,
+	[W_EXPLAIN] = scan_explain,
 	[W_FLUSH] = flush,
 	[W_FOR] = compound,
 	[W_GET] = diagnostics,
@@ -799,7 +616,7 @@ static const statement_fn statements[] = {
 	[W_SAVEPOINT] = savepoint,
 	[W_SELECT] = query,
 	[W_SET] = scan_set,
-	[W_SHOW] = show,
+	[W_SHOW] = scan_show,
 	[W_SHUTDOWN] = quiet_administration,
 	[W_SIGNAL] = signal_statement,
 	[W_START] = start,
