@@ -276,21 +276,22 @@ static void build_variable(struct tracked_variable *v, const struct variable_ent
 	compare_servers(v, lists, count, v->stands_for || keeps_own_default(entry->name, flavour));
 }
 
+/* last_gtid comes first: from 11 on MariaDB keeps one name per place in its session variables, the first it reads. Variables of
+ * plugins have no place and share one with last_gtid; behind any of them it is never reported, and nobody's writes are known. */
 static char *build_track_list(const struct variable_list *list, enum sql_flavour flavour)
 {
-	size_t len = sizeof("last_gtid");
+	const char *first = flavour == SQL_MARIADB ? "last_gtid" : "";
+	size_t len = strlen(first) + 1;
 	char *text, *at;
 
 	for (size_t i = 0; i < list->count; i++)
 		len += strlen(list->entries[i].name) + 1;
-	text = at = malloc(len);
+	text = malloc(len);
 	if (!text)
 		return NULL;
-	*at = '\0';
+	at = stpcpy(text, first);
 	for (size_t i = 0; i < list->count; i++)
-		at += sprintf(at, "%s%s", i ? "," : "", list->entries[i].name);
-	if (flavour == SQL_MARIADB)
-		sprintf(at, "%slast_gtid", list->count ? "," : "");
+		at += sprintf(at, "%s%s", at > text ? "," : "", list->entries[i].name);
 	return text;
 }
 

@@ -427,7 +427,7 @@ static void test_variables(void)
 	variables_build(s, lists, 0, SQL_MARIADB);
 	CU_ASSERT_EQUAL(s->variable_count, 5);
 	CU_ASSERT_STRING_EQUAL(s->track_list[1],
-			       "binlog_format,div_precision_increment,extra,sql_mode,last_gtid");
+			       "last_gtid,binlog_format,div_precision_increment,extra,sql_mode");
 	CU_ASSERT_PTR_NULL(s->track_list[2]);
 	v = snapshot_variable(s, "div_precision_increment", 23);
 	CU_ASSERT_TRUE(v && v->is_number && v->exists[1] && !v->same_default[1] && !v->exists[2]);
