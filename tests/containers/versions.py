@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -43,6 +44,10 @@ class Image:
         if not path.exists():
             raise NoImage(f"{self.name} ({self.suite}) has no {name}")
         return str(path)
+
+    def server_version(self):
+        return subprocess.run([self.program("mysqld" if self.mysql else "mariadbd"), "--version"], capture_output=True, text=True,
+                              check=True).stdout
 
     @contextlib.contextmanager
     def environment(self):
@@ -158,16 +163,10 @@ def make_mysql_template(folder):
 
 
 class MysqlServer(sandbox.Server):
-    def __init__(self, name, server_id, options=None):
-        self.name, self.server_id = name, server_id
-        self.port = sandbox.free_port()
-        self.folder = sandbox.new_folder(name)
-        self.socket, self.log = self.folder / "sock", self.folder / "error.log"
-        self.data, self.general_log = self.folder / "data", self.folder / "general.log"
-        self.options = {**MYSQL_OPTIONS, "server-id": server_id, **(options or {})}
-        self.process = self.admin = None
-        sandbox.OPEN.append(self)
-        subprocess.run(["cp", "-a", "--reflink=auto", mysql_template(), self.data], check=True)
+    def __init__(self, name, server_id):
+        with unittest.mock.patch.object(sandbox, "template", mysql_template):
+            super().__init__(name, server_id)
+        self.options = {**MYSQL_OPTIONS, "server-id": server_id}
 
     def connect(self, user="app", password="app", **more):
         return super().connect(user, password, **{"tls": True, **more})
