@@ -79,8 +79,9 @@ static const struct {
 	const char *prefix;
 	enum sql_charset charset;
 } charsets[] = {
-	{"gb18030", SQL_CHARSET_GB18030}, {"gbk", SQL_CHARSET_GBK},   {"gb2312", SQL_CHARSET_GBK},
-	{"big5", SQL_CHARSET_BIG5},	  {"sjis", SQL_CHARSET_SJIS}, {"cp932", SQL_CHARSET_SJIS},
+	/* gb2312, euckr, ujis and eucjpms are safe: their second bytes are never a quote or a backslash. */
+	{"gb18030", SQL_CHARSET_GB18030}, {"gbk", SQL_CHARSET_GBK},	{"big5", SQL_CHARSET_BIG5},
+	{"sjis", SQL_CHARSET_SJIS},	  {"cp932", SQL_CHARSET_SJIS},
 };
 
 enum sql_charset sql_charset_of(const char *name, size_t len)

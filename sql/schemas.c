@@ -51,3 +51,10 @@ void schema_read(struct scan *s)
 	else
 		scan_raise(s, 0, SQL_TO_PRIMARY);
 }
+
+bool sql_is_server_schema(const char *name, size_t len)
+{
+	static const char *const schemas[] = {"information_schema", "mysql", "ndbinfo", "performance_schema", "sys"};
+
+	return len < 64 && is_in(schemas, sizeof(schemas) / sizeof(schemas[0]), name, (uint32_t)len);
+}

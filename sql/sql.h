@@ -15,13 +15,17 @@
 /* How multi-byte characters of character_set_client hide bytes such as 0x5c and 0x27. */
 enum sql_charset {
 	SQL_CHARSET_SAFE, /* ASCII bytes mean themselves: utf8, latin1, ... */
-	SQL_CHARSET_GBK,  /* also gb2312-like and gb18030 lead bytes 0x81..0xfe, trail 0x40..0xfe (gb18030: digits too) */
+	SQL_CHARSET_GBK,  /* lead bytes 0x81..0xfe, trail 0x40..0xfe; gb2312 is safe */
 	SQL_CHARSET_BIG5,
 	SQL_CHARSET_SJIS, /* and cp932 */
 	SQL_CHARSET_GB18030,
 };
 /* From a character set or collation name ("gbk", "big5_chinese_ci"). */
 enum sql_charset sql_charset_of(const char *name, size_t len);
+
+/* Does this schema describe the server one is talking to (mysql, performance_schema, sys, information_schema ...)? While one is the
+ * default schema, unqualified names mean its tables, so reads belong to the primary. */
+bool sql_is_server_schema(const char *name, size_t len);
 
 enum sql_flavour { SQL_MARIADB, SQL_MYSQL };
 

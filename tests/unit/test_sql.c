@@ -492,8 +492,19 @@ static void test_charsets(void)
 	CU_ASSERT_EQUAL(sql_charset_of("cp932", 5), SQL_CHARSET_SJIS);
 	CU_ASSERT_EQUAL(sql_charset_of("sjis", 4), SQL_CHARSET_SJIS);
 	CU_ASSERT_EQUAL(sql_charset_of("utf8mb4", 7), SQL_CHARSET_SAFE);
+	CU_ASSERT_EQUAL(sql_charset_of("gb2312", 6), SQL_CHARSET_SAFE);
 	CU_ASSERT_EQUAL(sql_charset_of("gbkx", 4), SQL_CHARSET_SAFE);
 	CU_ASSERT_EQUAL(sql_charset_of("", 0), SQL_CHARSET_SAFE);
+}
+
+static void test_schemas(void)
+{
+	CU_ASSERT_TRUE(sql_is_server_schema("mysql", 5));
+	CU_ASSERT_TRUE(sql_is_server_schema("Information_Schema", 18));
+	CU_ASSERT_TRUE(sql_is_server_schema("sys", 3));
+	CU_ASSERT_FALSE(sql_is_server_schema("sysx", 4));
+	CU_ASSERT_FALSE(sql_is_server_schema("shop", 4));
+	CU_ASSERT_FALSE(sql_is_server_schema("", 0));
 }
 
 /* The table made by make_words.py and the hash of the lexer agree. */
@@ -535,5 +546,6 @@ void suite_sql(void)
 	CU_add_test(suite, "deep nesting", test_deep);
 	CU_add_test(suite, "names", test_names);
 	CU_add_test(suite, "character sets", test_charsets);
+	CU_add_test(suite, "schemas", test_schemas);
 	CU_add_test(suite, "words", test_words);
 }
