@@ -58,6 +58,14 @@ static const char *either(const struct client *c, const char *mariadb, const cha
 	return state_get(c->value, s, snapshot_variable(s, mariadb, strlen(mariadb)) ? mariadb : mysql);
 }
 
+/* "WHERE id IS NULL" finding the row just inserted, and information_schema.OPTIMIZER_TRACE. */
+static bool asks_about_last(const struct state *value, const struct snapshot *snapshot)
+{
+	const char *auto_null = state_get(value, snapshot, "sql_auto_is_null");
+
+	return !strcmp(auto_null, "ON") || !strcmp(auto_null, "1") || strstr(state_get(value, snapshot, "optimizer_trace"), "enabled=on");
+}
+
 void client_digest_value(struct client *client)
 {
 	const char *read_only = either(client, "tx_read_only", "transaction_read_only");
@@ -65,6 +73,7 @@ void client_digest_value(struct client *client)
 	client->sql = state_sql_context(client->value, client->worker->snapshot, client->multi_statements);
 	client->is_read_only = !strcmp(read_only, "ON") || !strcmp(read_only, "1");
 	client->is_serializable = !strcmp(either(client, "tx_isolation", "transaction_isolation"), "SERIALIZABLE");
+	client->reads_stay = asks_about_last(client->value, client->worker->snapshot);
 }
 
 /* ---- Receiving ---- */
@@ -417,6 +426,12 @@ void client_detach(struct client *client, struct backend *backend)
 	forget(&client->trx, backend);
 	client_forget_diagnostics(client, backend);
 	forget(&client->last, backend);
+	if (client->found_at == backend)
+		client->found_rows_there = false;
+	if (client->diag_at == backend)
+		client->diag_open = false;
+	forget(&client->found_at, backend);
+	forget(&client->diag_at, backend);
 	forget(&client->probe, backend);
 	forget(&client->uvars_at, backend);
 	forget(&client->last_id_at, backend);

@@ -66,12 +66,15 @@ struct client {
 	struct log_subject subject;
 	struct io io;
 	struct worker *worker;
-	TAILQ_ENTRY(client) link;
+	struct turn *turn;
 	enum client_state state;
 	uint32_t id;
 	uint64_t capabilities;
-	char *host; /* numeric address, or "localhost" for a Unix socket */
-	uint16_t port;
+	struct credentials *credentials;
+	struct state *value;
+	struct sql_context sql;
+	uint64_t active_ms;
+	struct buf in; /* bytes received and not yet taken */
 	uint16_t status; /* as last told to the client */
 	uint8_t charset; /* collation number of its login */
 	bool multi_statements;
@@ -85,36 +88,38 @@ struct client {
 	bool collation_unknown; /* SET NAMES may have set a collation that no tracker reports */
 	bool token_unknown;	/* it read on the primary: what it has seen may be newer than its token */
 	bool last_gone;		/* the connection that ran its last statement was taken away, or has run one of Tandem's own since */
-	bool found_rows_there;	/* FOUND_ROWS() is known to that connection only: SQL_CALC_FOUND_ROWS */
+	bool found_rows_there;	/* FOUND_ROWS() is known to the connection `found_at` only */
+	bool diag_open;		/* the last warnings or errors are still listed, at `diag_at` */
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
 	bool is_serializable;	/* by its isolation level */
+	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
-	struct login *login;	/* until READY, and during COM_CHANGE_USER */
-	uint8_t scramble[20];	/* the last one sent: a proof in COM_CHANGE_USER is made for it */
-	struct credentials *credentials;
-	struct state *value;
-	struct sql_context sql;
 	struct backend *attached; /* linked by next_attached, at most one a server */
 	struct backend *trx;	  /* a transaction is open there */
 	struct backend *last;	  /* ran its last statement */
+	struct backend *found_at; /* see found_rows_there */
+	struct backend *diag_at;  /* whose list of warnings and errors is the session's; NULL: not known, the list is empty */
 	struct backend *probe;	  /* an ERR left its flags and tracking unknown */
 	struct backend *uvars_at; /* its user variables live there; NULL: in `uvars`, or none */
 	struct backend *last_id_at;
 	struct backend *cursor_at; /* where its cursors and long data are */
-	char *settle;		   /* the probe's text, when it is to make the tracker speak of variables; NULL */
 	char *uvars;		   /* frozen: "SET @`a`=1,@`b`='x'" */
 	int64_t row_count;	   /* ROW_COUNT() and FOUND_ROWS() of its last statement */
 	uint64_t found_rows;
-	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct pins *pins;	   /* NULL: none ever */
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */
 	struct gtid_set *seen;	   /* this session's own token beyond its account's; NULL: none */
+	struct upload upload;
+	/* From here on what most statements do not look at. */
+	TAILQ_ENTRY(client) link;
+	char *host; /* numeric address, or "localhost" for a Unix socket */
+	uint16_t port;
+	struct login *login;	/* until READY, and during COM_CHANGE_USER */
+	uint8_t scramble[20];	/* the last one sent: a proof in COM_CHANGE_USER is made for it */
+	char *settle;		   /* the probe's text, when it is to make the tracker speak of variables; NULL */
+	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct statement_table statements;
 	struct named *named; /* text PREPAREs */
-	struct turn *turn;
-	struct upload upload;
-	struct buf in; /* bytes received and not yet taken */
-	uint64_t active_ms;
 	uint32_t wait_timeout_s;  /* as it has set it; 0: never */
 	uint64_t wait_timeout_ms; /* after which it is closed; 0: none */
 };

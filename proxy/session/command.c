@@ -74,7 +74,7 @@ static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
-	if (t->meaning->facts & SQL_F_READS_LAST && !t->client->found_rows_there && diagnose_rewrite(t))
+	if (t->meaning->facts & SQL_F_READS_LAST && diagnose_rewrite(t))
 		judge_again(t);
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);

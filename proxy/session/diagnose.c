@@ -72,7 +72,7 @@ bool diagnose_rewrite(struct turn *turn)
 	while (at < end && len + 96 < sizeof(out)) {
 		bool starts = at == turn->text || !is_word(at[-1]);
 		size_t rows = starts ? call_length(at, end, &row_count) : 0;
-		size_t found = starts && !rows ? call_length(at, end, &found_rows) : 0;
+		size_t found = starts && !rows && !c->found_rows_there ? call_length(at, end, &found_rows) : 0;
 
 		if (rows || found) {
 			size_t n = rows + found;
@@ -108,4 +108,172 @@ bool diagnose_rewrite(struct turn *turn)
 	turn->text = (const char *)turn->packet + 5;
 	turn->text_len = len;
 	return true;
+}
+
+/* ---- After a reply ---- */
+
+static bool starts_with(const struct turn *t, const char *word)
+{
+	const char *at = t->text, *end = at + t->text_len;
+
+	while (at < end && isspace((unsigned char)*at))
+		at++;
+	return (size_t)(end - at) >= strlen(word) && !strncasecmp(at, word, strlen(word));
+}
+
+/* "from" as a word: near enough to "reads a table". */
+static bool has_from(const struct turn *t)
+{
+	const char *at = t->text, *end = at + t->text_len;
+
+	for (; at && at + 4 < end; at++)
+		if (!strncasecmp(at, "from", 4) && at > t->text && !is_word(at[-1]) && !is_word(at[4]))
+			return true;
+	return false;
+}
+
+static void found_here(struct turn *t)
+{
+	t->client->found_at = t->backend;
+	t->client->found_rows_there = true;
+}
+
+static void found_is(struct turn *t, uint64_t rows)
+{
+	t->client->found_rows = rows;
+	t->client->found_rows_there = false;
+	t->client->found_at = NULL;
+}
+
+/* SHOW CREATE, GRANTS, WARNINGS and ERRORS are answered without a SELECT inside. */
+static bool show_counts(const struct turn *t)
+{
+	return turn_text_has(t, "count(") ||
+	       !(turn_text_has(t, "create") || turn_text_has(t, "grants") || turn_text_has(t, "warnings") || turn_text_has(t, "errors"));
+}
+
+static void note_found_select(struct turn *t)
+{
+	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || t->cursor_open || !t->saw_rows)
+		found_here(t);
+	else if (!starts_with(t, "values"))
+		found_is(t, t->found_rows);
+}
+
+/* FOUND_ROWS() changes with each SELECT that runs, also inside other statements. */
+static void note_found(struct turn *t)
+{
+	if (t->command == COM_STMT_PREPARE || t->command == COM_STMT_FETCH)
+		return;
+	switch (t->meaning->verb) {
+	case SQL_SELECT:
+		note_found_select(t);
+		break;
+	case SQL_SHOW:
+		if (t->saw_rows && show_counts(t))
+			found_is(t, t->found_rows);
+		break;
+	case SQL_EXPLAIN:
+		if (!turn_text_has(t, "select"))
+			found_is(t, t->found_rows);
+		else if (starts_with(t, "analyze"))
+			found_here(t);
+		else if (!has_from(t))
+			found_is(t, 0);
+		break;
+	case SQL_EXECUTE:
+		if (t->saw_rows)
+			found_is(t, t->found_rows);
+		break;
+	case SQL_DIAGNOSTICS:
+		break;
+	default:
+		if (turn_text_has(t, "select") || (t->saw_rows && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI)))
+			found_here(t);
+	}
+}
+
+/* Errors of values come when a SELECT is under way already, others before it has begun. */
+static void note_found_failed(struct turn *t)
+{
+	if (t->command != COM_STMT_PREPARE && t->failed_with_data && turn_text_has(t, "select"))
+		found_here(t);
+}
+
+/* A statement without tables leaves the list of the one before it. */
+static bool clears_list(const struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+
+	switch (m->verb) {
+	case SQL_SELECT:
+	case SQL_EXPLAIN:
+		return has_from(t) || m->facts & (SQL_F_SEQUENCE | SQL_F_GET_LOCK) ||
+		       (m->verb == SQL_EXPLAIN && !turn_text_has(t, "select"));
+	case SQL_SHOW:
+		return show_counts(t) && !turn_text_has(t, "count(");
+	case SQL_INSERT:
+	case SQL_REPLACE:
+	case SQL_UPDATE:
+	case SQL_DELETE:
+	case SQL_LOAD:
+	case SQL_HANDLER:
+	case SQL_CREATE:
+	case SQL_ALTER:
+	case SQL_DROP:
+	case SQL_TRUNCATE:
+	case SQL_RENAME:
+	case SQL_LOCK_TABLES:
+	case SQL_ADMIN:
+		return true;
+	case SQL_SET:
+	case SQL_DO:
+		return has_from(t);
+	case SQL_CALL:
+		return t->row_count > 0;
+	case SQL_EXECUTE:
+		return t->saw_rows || t->row_count > 0;
+	default:
+		return false;
+	}
+}
+
+static void note_list(struct turn *t)
+{
+	struct client *c = t->client;
+	bool adds = t->failed || t->warnings;
+
+	if (!adds && (t->command == COM_STMT_FETCH || !clears_list(t)))
+		return;
+	c->diag_at = t->backend;
+	c->diag_open = adds;
+	t->backend->has_diagnostics = adds;
+}
+
+void diagnose_note(struct turn *turn)
+{
+	struct client *c = turn->client;
+
+	if (turn->meaning->verb != SQL_DIAGNOSTICS || turn->failed)
+		c->row_count = turn->failed ? -1 : turn->row_count;
+	if (turn->failed)
+		note_found_failed(turn);
+	else
+		note_found(turn);
+	if (turn->meaning->verb != SQL_SHOW || !(turn->meaning->facts & SQL_F_READS_LAST) || turn->failed)
+		note_list(turn);
+}
+
+struct backend *diagnose_where(const struct turn *turn)
+{
+	const struct client *c = turn->client;
+
+	if (c->found_rows_there && turn_text_has(turn, "found_rows"))
+		return c->found_at;
+	if (c->diag_at)
+		return c->diag_at;
+	for (struct backend *b = c->attached; b; b = b->next_attached)
+		if (!b->has_diagnostics && b->state == BACKEND_READY)
+			return b;
+	return NULL;
 }

@@ -76,6 +76,17 @@ static bool wants_last_id(const struct turn *t, uint64_t *value)
 	return (is_strange(t) && b->has_last_id) || (*value && !b->is_replica);
 }
 
+/* Warnings of another session's statement, or of an older one than those that the question is about. */
+static bool lists_others(const struct turn *t)
+{
+	const struct client *c = t->client;
+	const struct backend *b = t->backend;
+
+	if (!b->has_diagnostics || is_strange(t))
+		return b->has_diagnostics;
+	return t->meaning->facts & SQL_F_READS_LAST && c->diag_at != b && !(c->found_rows_there && c->found_at == b);
+}
+
 static bool fit_variables(struct turn *t)
 {
 	struct backend *b = t->backend;
@@ -99,15 +110,16 @@ static bool fit_variables(struct turn *t)
 		}
 		n++;
 	}
-	if (!n && is_strange(t) && b->has_diagnostics) { /* any SET empties the list */
-		static const char nothing[] = "SET session_track_schema=1";
+	if (lists_others(t)) { /* only what reads a table empties the list */
+		static const char nothing[] = "session_track_schema=NOT EXISTS(SELECT 1 FROM information_schema.engines LIMIT 0)";
 
-		wire_put_bytes(&w, nothing, sizeof(nothing) - 1);
+		wire_put_bytes(&w, n ? "," : "SET ", n ? 1 : 4);
 		n++;
+		wire_put_bytes(&w, nothing, sizeof(nothing) - 1);
 	}
 	if (!n)
 		return true;
-	if (is_strange(t))
+	if (lists_others(t))
 		b->has_diagnostics = false;
 	return !w.full && change(t, COM_QUERY, w.data, w.len);
 }
@@ -263,7 +275,7 @@ static bool is_fit(const struct turn *t)
 	const struct client *c = t->client;
 
 	return b->value == c->value && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
-	       (!c->last_id || c->last_id_at || b->is_replica) &&
+	       (!c->last_id || c->last_id_at || b->is_replica) && !(b->has_diagnostics && lists_others(t)) &&
 	       (!c->uvars || c->uvars_at || b->is_replica);
 }
 
@@ -430,12 +442,12 @@ enum captured_answer captured_one(struct buf *captured, bool binary)
 bool fit_needs_freeze(const struct client *client, const struct backend *backend)
 {
 	return (client->uvars_at == backend && client->has_uvars && !client->uvars) ||
-	       (client->last_id_at == backend && client->has_last_id);
+	       (client->last_id_at == backend && client->has_last_id) || (client->found_at == backend && client->found_rows_there);
 }
 
 bool fit_freeze(struct backend *backend)
 {
-	static const char text[] = "SELECT '', LAST_INSERT_ID(), 'ID', '' UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
+	static const char text[] = "SELECT '', LAST_INSERT_ID(), 'ID', FOUND_ROWS() UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
 				   "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
 
 	buf_fini(&backend->captured);
@@ -542,15 +554,17 @@ bool fit_frozen(struct client *client, struct backend *backend)
 	struct captured_row row;
 	struct text text = { 0 };
 	unsigned columns;
-	uint64_t last_id = 0;
+	uint64_t last_id = 0, found = 0;
 
 	if (!captured_first(&backend->captured, &at, &columns) || columns != 4)
 		return false;
 	while (captured_next(&at, columns, &row)) {
-		if (type_is(&row, "ID"))
+		if (type_is(&row, "ID")) {
 			last_id = row.columns[1].data ? strtoull((const char *)row.columns[1].data, NULL, 10) : 0;
-		else
+			found = row.columns[3].data ? strtoull((const char *)row.columns[3].data, NULL, 10) : 0;
+		} else {
 			add_variable(&text, &row);
+		}
 	}
 	buf_fini(&backend->captured);
 	if (text.failed) {
@@ -564,6 +578,10 @@ bool fit_frozen(struct client *client, struct backend *backend)
 		client->has_uvars = text.data != NULL;
 	} else {
 		free(text.data);
+	}
+	if (client->found_at == backend && client->found_rows_there) {
+		client->found_rows = found;
+		client->found_rows_there = false;
 	}
 	if (client->last_id_at == backend) {
 		client->last_id = last_id;

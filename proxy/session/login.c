@@ -547,6 +547,8 @@ void client_forget_session(struct client *c)
 	c->last_id = 0;
 	c->row_count = 0;
 	c->found_rows = 0;
+	c->found_rows_there = c->diag_open = false;
+	c->diag_at = NULL;
 	c->wait_timeout_s = 0;
 	c->wait_timeout_ms = worker_settings(c->worker)->wait_timeout_ms;
 	c->status = SERVER_STATUS_AUTOCOMMIT;

@@ -212,7 +212,7 @@ bool pool_can_steal(const struct backend *backend)
 		return false;
 	if ((c->pinned == backend && client_is_pinned(c)) || c->uvars_fixed)
 		return false;
-	if (c->last == backend && c->pending_last)
+	if ((c->last == backend && c->pending_last) || (c->diag_at == backend && c->diag_open))
 		return false;
 	return !t || (t->backend != backend && t->wait != WAIT_CAPTURE);
 }

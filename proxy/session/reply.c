@@ -154,6 +154,7 @@ static __attribute__((cold)) void forward_err(struct turn *t, struct backend *b,
 		protocol_error(b, "malformed ERR");
 		return;
 	}
+	t->failed_with_data = err.sqlstate[0] == '2' && err.sqlstate[1] <= '2';
 	if (turn_refused(t, b, &err))
 		head_expect(b)->what = EXPECT_DROP;
 	else if (turn_in_read_only_block(t, b, &err))

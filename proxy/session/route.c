@@ -101,7 +101,7 @@ static bool read_may_leave_primary(const struct turn *t)
 		return false;
 	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
 		return false;
-	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !c->is_serializable;
+	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !c->is_serializable && !c->reads_stay;
 }
 
 static bool takes_reads(const struct snapshot *s, size_t i)
@@ -276,6 +276,8 @@ static struct backend *bound_to(struct turn *t)
 		return c->last_id_at;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id)
 		return NULL; /* frozen: any connection of the primary's is given it */
+	if (facts & SQL_F_READS_LAST && !(facts & SQL_F_MULTI) && diagnose_where(t))
+		return diagnose_where(t);
 	if (facts & SQL_F_READS_LAST && c->last && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY))
 		return c->last;
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
@@ -300,6 +302,8 @@ struct route_answer route_turn(struct turn *turn)
 		return c->is_read_only && !has_temp_tables(c) && !needs_values(c) ? route_block(turn) : to_primary(turn);
 	if (opens_read_only_block(turn))
 		return route_block(turn);
+	if (turn->meaning->facts & SQL_F_OPENS_TRX)
+		return to_primary(turn);
 	switch (turn->meaning->target) {
 	case SQL_TO_REPLICA:
 		return route_read(turn);

@@ -297,11 +297,12 @@ static void want_position(struct turn *t)
 {
 	struct client *c = t->client;
 	const struct snapshot *s = c->worker->snapshot;
+	struct gtid_set want;
 
-	token_wanted(c, &t->want);
+	token_wanted(c, &want);
 	for (size_t i = 0; i < s->server_count; i++)
 		if (s->servers[i].role == ROLE_REPLICA && s->servers[i].takes_reads)
-			cluster_want(c->worker->shared->cluster, s->servers[i].server, &t->want);
+			cluster_want(c->worker->shared->cluster, s->servers[i].server, &want);
 }
 
 /* A connection that the session holds, but of a server that has restarted or changed its role, is only kept for what is bound to it. */
@@ -602,6 +603,7 @@ static bool may_be_lag(uint16_t code)
 	case ER_BAD_FIELD_ERROR:
 	case ER_SP_DOES_NOT_EXIST:
 	case ER_VIEW_INVALID:
+	case ER_TRG_DOES_NOT_EXIST:
 	case ER_DBACCESS_DENIED_ERROR:
 	case ER_TABLEACCESS_DENIED_ERROR:
 	case ER_COLUMNACCESS_DENIED_ERROR:
@@ -947,11 +949,6 @@ static void note_last(struct turn *t)
 
 	c->last = t->backend;
 	c->last_gone = false;
-	c->row_count = t->failed ? -1 : t->row_count;
-	if (t->saw_rows) {
-		c->found_rows = t->found_rows;
-		c->found_rows_there = t->meaning->facts & SQL_F_CALC_FOUND_ROWS;
-	}
 }
 
 void turn_done(struct turn *turn)
@@ -970,6 +967,7 @@ void turn_done(struct turn *turn)
 	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
 			note_last(turn);
+		diagnose_note(turn);
 		c->pending_last = turn->warnings || turn->failed || turn->meaning->facts & SQL_F_CALC_FOUND_ROWS;
 	}
 	turn_note_cursor(turn);

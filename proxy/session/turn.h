@@ -54,6 +54,7 @@ struct turn {
 	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
 	bool probe_sent;
 	bool failed;	    /* its reply was, or ended in, an ERR */
+	bool failed_with_data; /* ... about a value: it had begun to run */
 	bool waited_for_position; /* its time in the park is over */
 	bool saw_rows;
 	bool shows_timeout; /* it asks for wait_timeout, which connections to servers have at its highest */
@@ -75,7 +76,6 @@ struct turn {
 	char fit_state[6];
 	char *fit_message;
 	struct server_pool *pool; /* whose queue it waits in */
-	struct gtid_set want;
 	uint64_t began_ms;
 	uint64_t deadline_ms;
 	uint64_t give_up_ms; /* waiting for a primary or a position ends here, however often it was begun */
@@ -141,6 +141,10 @@ void statement_abandon(struct client *client, struct statement *statement);
 
 /* diagnose.c: the statement asks about the last one: what is known of that by value is written into it. True when it was changed. */
 bool diagnose_rewrite(struct turn *turn);
+/* The reply has ended: what the next such question will be about, and which connection knows it. */
+void diagnose_note(struct turn *turn);
+/* The connection that knows what is asked; NULL: any. */
+struct backend *diagnose_where(const struct turn *turn);
 
 /* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */
 bool turn_understand(struct turn *turn);
