@@ -117,23 +117,49 @@ void statement_table_fini(struct statement_table *table)
 
 /* ---- A backend's ---- */
 
-uint32_t prepared_find(struct statement_cache *cache, const struct statement *statement)
+static bool is_for(const struct prepared *p, const struct statement *s)
+{
+	return p->used && p->key[0] == s->key[0] && p->key[1] == s->key[1];
+}
+
+static uint32_t search(const struct statement_cache *cache, const struct statement *statement)
 {
 	uint32_t free_one = PREPARED_NONE;
 
 	for (uint32_t i = 0; i < cache->size; i++) {
-		struct prepared *p = &cache->slots[i];
+		const struct prepared *p = &cache->slots[i];
 
-		if (!p->used || p->key[0] != statement->key[0] || p->key[1] != statement->key[1])
+		if (!is_for(p, statement))
 			continue;
 		if (p->holder == statement)
 			return i;
 		if (!p->holder)
 			free_one = i;
 	}
-	if (free_one != PREPARED_NONE)
-		cache->slots[free_one].last_use = ++cache->clock;
 	return free_one;
+}
+
+/* Without a cursor or long data of its own, none of the slots is held by it, and any that nobody holds will do. */
+static bool is_there_still(const struct statement_cache *cache, const struct statement *s)
+{
+	const struct prepared *p;
+
+	if (s->opened || s->found_at >= cache->size)
+		return false;
+	p = &cache->slots[s->found_at];
+	return is_for(p, s) && !p->holder;
+}
+
+uint32_t prepared_find(struct statement_cache *cache, struct statement *statement)
+{
+	uint32_t slot = is_there_still(cache, statement) ? statement->found_at : search(cache, statement);
+
+	if (slot == PREPARED_NONE)
+		return slot;
+	statement->found_at = slot;
+	if (!cache->slots[slot].holder)
+		cache->slots[slot].last_use = ++cache->clock;
+	return slot;
 }
 
 uint32_t prepared_oldest(const struct statement_cache *cache)

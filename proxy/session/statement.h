@@ -27,6 +27,7 @@ struct statement {
 	uint8_t *types; /* 2 bytes a parameter, as last bound; NULL: never */
 	uint64_t types_hash;
 	struct backend *opened;	   /* where its cursor is open or its long data went; NULL */
+	uint32_t found_at;	   /* the slot where it was found last, on whatever connection: looked at first */
 	bool cursor;		   /* a cursor is open there */
 	bool long_data;
 };
@@ -62,7 +63,7 @@ struct statement_cache {
 };
 enum { PREPARED_NONE = UINT32_MAX };
 /* The slot for `statement` on this cache, PREPARED_NONE when it is not prepared there. */
-uint32_t prepared_find(struct statement_cache *cache, const struct statement *statement);
+uint32_t prepared_find(struct statement_cache *cache, struct statement *statement);
 /* A slot for a new one. When `budget` are held, the least recently used one without a holder is given, with its server id in *evicted
  * (0: none) for a COM_STMT_CLOSE. */
 uint32_t prepared_add(struct statement_cache *cache, const uint64_t key[2], uint32_t budget, uint32_t *evicted);
