@@ -548,6 +548,15 @@ static void add_variable(struct text *t, const struct captured_row *r)
 	}
 }
 
+static uint64_t number_of(struct wire_bytes digits)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < digits.len; i++)
+		n = n * 10 + (uint64_t)(digits.data[i] - '0');
+	return n;
+}
+
 bool fit_frozen(struct client *client, struct backend *backend)
 {
 	struct wire_reader at;
@@ -560,8 +569,8 @@ bool fit_frozen(struct client *client, struct backend *backend)
 		return false;
 	while (captured_next(&at, columns, &row)) {
 		if (type_is(&row, "ID")) {
-			last_id = row.columns[1].data ? strtoull((const char *)row.columns[1].data, NULL, 10) : 0;
-			found = row.columns[3].data ? strtoull((const char *)row.columns[3].data, NULL, 10) : 0;
+			last_id = number_of(row.columns[1]);
+			found = number_of(row.columns[3]);
 		} else {
 			add_variable(&text, &row);
 		}

@@ -276,6 +276,8 @@ static struct backend *bound_to(struct turn *t)
 		return c->last_id_at;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id)
 		return NULL; /* frozen: any connection of the primary's is given it */
+	if (c->has_uvars && facts & SQL_F_READS_LAST && facts & SQL_F_SETS_UVAR)
+		return c->uvars_at; /* a second home for user variables would lose the first's */
 	if (facts & SQL_F_READS_LAST && !(facts & SQL_F_MULTI) && diagnose_where(t))
 		return diagnose_where(t);
 	if (facts & SQL_F_READS_LAST && c->last && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY))

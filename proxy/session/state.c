@@ -130,6 +130,20 @@ static void assign(struct state *s, const struct tracked_variable *v, const char
 	s->count++;
 }
 
+/* The collation of the results is no variable, but metadata shows it: SET NAMES and the login set it, SET collation_connection does not.
+ * NULL: the default of character_set_results. */
+static const struct tracked_variable results_collation = { .name = (char *)"results_collation" };
+
+static void assign_results(struct state *s, const char *collation)
+{
+	const struct charset *cs = NULL;
+	const char *end = collation ? strchr(collation, '_') : NULL;
+
+	if (end)
+		cs = charset_default(collation, (size_t)(end - collation));
+	assign(s, &results_collation, cs && !strcmp(cs->collation, collation) ? NULL : collation);
+}
+
 static void assign_named(struct state *s, const struct snapshot *snapshot, const char *name, const char *value)
 {
 	const struct tracked_variable *v = snapshot_variable(snapshot, name, strlen(name));
@@ -159,6 +173,7 @@ static void assign_charset(struct state *s, const struct snapshot *snapshot, uin
 	assign_named(s, snapshot, "character_set_connection", name);
 	assign_named(s, snapshot, "character_set_results", name);
 	assign_named(s, snapshot, "collation_connection", collation);
+	assign_results(s, collation);
 }
 
 static void assign_server_defaults(struct state *s, const struct snapshot *snapshot, int server)
@@ -210,6 +225,19 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 	}
 	s = copy_state(state, 1);
 	assign(s, v, text);
+	if (!strcmp(v->name, "character_set_results"))
+		assign_results(s, NULL);
+	rehash(s);
+	free(text);
+	return s;
+}
+
+struct state *state_with_results(struct state *state, struct wire_bytes collation)
+{
+	struct state *s = copy_state(state, 1);
+	char *text = strndup((const char *)collation.data, collation.len);
+
+	assign_results(s, text);
 	rehash(s);
 	free(text);
 	return s;
@@ -294,6 +322,7 @@ static void put_assignment(struct diff *d, const char *name, const char *value)
 {
 	const struct tracked_variable *v = snapshot_variable(d->snapshot, name, strlen(name));
 
+	d->charset_differs |= d->names && !strcmp(name, results_collation.name);
 	if (!v || !v->exists[d->server] || (d->is_replica && is_guard(name)))
 		return;
 	if (d->names && is_charset(name)) {
@@ -341,6 +370,24 @@ static void walk_difference(struct diff *d, const struct state *target, const st
 	}
 }
 
+static void put_names(struct diff *d, const struct state *target, const char *client)
+{
+	const char *connection = state_get(target, d->snapshot, "collation_connection");
+	const char *results = state_get(target, d->snapshot, results_collation.name);
+
+	put_text(d->w, d->count++ ? "," : "SET ");
+	put_text(d->w, "NAMES ");
+	put_text(d->w, client);
+	if (*results) {
+		put_text(d->w, " COLLATE ");
+		put_text(d->w, results);
+	}
+	if (*connection && strcmp(connection, results)) {
+		put_text(d->w, ",collation_connection=");
+		put_text(d->w, connection);
+	}
+}
+
 unsigned state_put_set(struct wire_writer *w, const struct state *target, const struct state *actual, const struct snapshot *snapshot,
 		       int server, bool is_replica)
 {
@@ -352,13 +399,8 @@ unsigned state_put_set(struct wire_writer *w, const struct state *target, const 
 	d.names = *client && !strcmp(client, state_get(target, snapshot, "character_set_connection")) &&
 		  !strcmp(client, state_get(target, snapshot, "character_set_results"));
 	walk_difference(&d, target, actual);
-	if (d.charset_differs) {
-		put_text(w, d.count++ ? "," : "SET ");
-		put_text(w, "NAMES ");
-		put_text(w, client);
-		put_text(w, " COLLATE ");
-		put_text(w, state_get(target, snapshot, "collation_connection"));
-	}
+	if (d.charset_differs)
+		put_names(&d, target, client);
 	return d.count;
 }
 

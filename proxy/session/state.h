@@ -35,6 +35,8 @@ bool state_equal(const struct state *a, const struct state *b);
 /* Each gives a new state (or another reference to the same one, when nothing changes). */
 struct state *state_with_variable(struct state *state, const struct snapshot *snapshot, struct wire_bytes name,
 				  struct wire_bytes value);
+/* SET NAMES has given the results this collation, too. */
+struct state *state_with_results(struct state *state, struct wire_bytes collation);
 struct state *state_with_schema(struct state *state, const char *schema, size_t len);
 struct state *state_with_role(struct state *state, const char *role, size_t len);
 

@@ -103,7 +103,9 @@ static void adopt_variable(struct client *c, struct backend *b, const struct wir
 	if (is_named(e->name, "collation_connection"))
 		c->collation_unknown = false;
 	if (is_named(e->name, "wait_timeout")) {
-		c->wait_timeout_s = (uint32_t)strtoull((const char *)e->value.data, NULL, 10);
+		c->wait_timeout_s = 0;
+		for (size_t i = 0; i < e->value.len; i++) /* what stands behind it may be a digit, too */
+			c->wait_timeout_s = c->wait_timeout_s * 10 + (uint32_t)(e->value.data[i] - '0');
 		c->wait_timeout_ms = c->wait_timeout_s * UINT64_C(1000);
 		b->shows_timeout = true;
 	}

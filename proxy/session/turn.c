@@ -254,17 +254,28 @@ static void position_came(struct turn *t, struct backend *b)
 	turn_advance(t);
 }
 
+/* Takes the references over. */
+static void set_both(struct client *c, struct backend *b, struct state *mine, struct state *its)
+{
+	client_set_value(c, mine);
+	backend_set_value(b, its);
+	state_unref(mine);
+	state_unref(its);
+}
+
 static void set_collation(struct client *c, struct backend *b, struct wire_bytes value)
 {
 	static const struct wire_bytes name = { (const uint8_t *)"collation_connection", 20 };
 	struct state *mine = state_with_variable(c->value, c->worker->snapshot, name, value);
 	struct state *its = c->value == b->value ? state_ref(mine) : state_with_variable(b->value, c->worker->snapshot, name, value);
 
-	client_set_value(c, mine);
-	backend_set_value(b, its);
-	state_unref(mine);
-	state_unref(its);
+	set_both(c, b, mine, its);
 	c->collation_unknown = false;
+	if (!c->turn || !turn_text_has(c->turn, "names"))
+		return;
+	mine = state_with_results(c->value, value);
+	its = c->value == b->value ? state_ref(mine) : state_with_results(b->value, value);
+	set_both(c, b, mine, its);
 }
 
 void turn_captured(struct turn *turn, struct backend *backend, bool failed)
