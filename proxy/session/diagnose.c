@@ -127,7 +127,7 @@ static bool has_from(const struct turn *t)
 	const char *at = t->text, *end = at + t->text_len;
 
 	for (; at && at + 4 < end; at++)
-		if (!strncasecmp(at, "from", 4) && at > t->text && !is_word(at[-1]) && !is_word(at[4]))
+		if ((*at | 0x20) == 'f' && !strncasecmp(at, "from", 4) && at > t->text && !is_word(at[-1]) && !is_word(at[4]))
 			return true;
 	return false;
 }
@@ -242,7 +242,11 @@ static void note_list(struct turn *t)
 {
 	struct client *c = t->client;
 	bool adds = t->failed || t->warnings;
+	bool is_empty_here = c->diag_at == t->backend && !c->diag_open && !t->backend->has_diagnostics;
 
+	/* An empty list stays as it is, whether it is cleared or not: that is every statement but a few. */
+	if (!adds && is_empty_here)
+		return;
 	if (!adds && (t->command == COM_STMT_FETCH || !clears_list(t)))
 		return;
 	c->diag_at = t->backend;
