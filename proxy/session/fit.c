@@ -525,7 +525,11 @@ static void add_variable(struct text *t, const struct captured_row *r)
 	add(t, t->len ? ",@" : "SET @", t->len ? 2 : 5);
 	add_quoted(t, r->columns[0], '`');
 	add(t, "=", 1);
-	if (!value.data) {
+	if (!value.data && is_text && r->columns[3].len && memcmp(r->columns[3].data, "bina", 4)) {
+		add(t, "CAST(NULL AS CHAR CHARACTER SET ", 32);
+		add(t, r->columns[3].data, r->columns[3].len);
+		add(t, ")", 1);
+	} else if (!value.data) {
 		const char *null = null_of(r);
 
 		add(t, null, strlen(null));

@@ -263,6 +263,14 @@ static void set_both(struct client *c, struct backend *b, struct state *mine, st
 	state_unref(its);
 }
 
+static void set_results(struct client *c, struct backend *b, struct wire_bytes value)
+{
+	struct state *mine = state_with_results(c->value, value);
+	struct state *its = c->value == b->value ? state_ref(mine) : state_with_results(b->value, value);
+
+	set_both(c, b, mine, its);
+}
+
 static void set_collation(struct client *c, struct backend *b, struct wire_bytes value)
 {
 	static const struct wire_bytes name = { (const uint8_t *)"collation_connection", 20 };
@@ -271,11 +279,8 @@ static void set_collation(struct client *c, struct backend *b, struct wire_bytes
 
 	set_both(c, b, mine, its);
 	c->collation_unknown = false;
-	if (!c->turn || !turn_text_has(c->turn, "names"))
-		return;
-	mine = state_with_results(c->value, value);
-	its = c->value == b->value ? state_ref(mine) : state_with_results(b->value, value);
-	set_both(c, b, mine, its);
+	if (c->turn && turn_text_has(c->turn, "names"))
+		set_results(c, b, value);
 }
 
 void turn_captured(struct turn *turn, struct backend *backend, bool failed)
@@ -937,8 +942,12 @@ static bool learn_collation(struct turn *t)
 	const struct charset *cs;
 	const char *name;
 
-	if (!c->collation_unknown)
+	if (!c->collation_unknown) {
+		name = state_get(c->value, c->worker->snapshot, "collation_connection");
+		if (t->meaning->verb == SQL_SET && turn_text_has(t, "names"))
+			set_results(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
 		return false;
+	}
 	if (t->warnings) {
 		c->collation_unknown = false;
 		return false;
