@@ -104,13 +104,16 @@ static void pass_raw(struct client *c, const struct walk_item *item)
 
 static void pass_columns_end(struct client *c, struct backend *b, const struct walk_item *item)
 {
+	/* The status is that of the reply before: a cursor of that one would make the client read no rows of this one. */
+	const uint16_t not_lasting = SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS |
+				     SERVER_STATUS_LAST_ROW_SENT;
 	struct wire_writer w;
 
 	if (!is_classic(c))
 		return;
 	output_begin(&c->worker->out, &c->io);
 	w = output_packet(&c->worker->out, 16);
-	wire_put_eof(&w, 0, b->status & (uint16_t)~(SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS),
+	wire_put_eof(&w, 0, b->status & (uint16_t)~not_lasting,
 		     (uint8_t)(item->seq + b->walker.seq_shift));
 	output_packet_end(&c->worker->out, &w);
 	b->walker.seq_shift++;
