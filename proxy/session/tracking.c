@@ -146,6 +146,15 @@ static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes 
 	state_unref(its);
 }
 
+/* SET STATEMENT a=1 FOR SELECT reports a=1, and that it is back to what it was only with a later OK: neither is news. */
+static bool is_for_one_statement(const struct client *c, const struct wire_track_entry *e)
+{
+	const struct sql_meaning *m = c->turn ? c->turn->meaning : NULL;
+
+	return m && (m->facts & (SQL_F_SET_STATEMENT | SQL_F_MULTI)) == SQL_F_SET_STATEMENT && m->verb != SQL_SET &&
+	       m->verb != SQL_CALL && !is_named(e->name, "last_gtid");
+}
+
 static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes track)
 {
 	struct wire_track_iter it = wire_track_iter(track);
@@ -153,6 +162,8 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 
 	while (wire_track_next(&it, &e)) {
 		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
+			if (is_for_one_statement(c, &e))
+				continue;
 			adopt_variable(c, b, &e);
 			if (is_named(e.name, "collation_connection"))
 				adopt_charset_of(c, b, e.value);
