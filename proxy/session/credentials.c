@@ -85,7 +85,7 @@ bool credentials_same(const struct credentials *a, const struct credentials *b)
 {
 	if (a == b)
 		return true;
-	if (strcmp(a->user, b->user) || a->has_password != b->has_password || a->has_stage1 != b->has_stage1)
+	if (strcmp(a->user, b->user) || a->account != b->account || a->has_password != b->has_password || a->has_stage1 != b->has_stage1)
 		return false;
 	if (a->has_stage1)
 		return secret_equal(a->stage1, b->stage1, sizeof(a->stage1));

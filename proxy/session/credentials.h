@@ -29,6 +29,7 @@ struct credentials {
 	uint8_t stage1[20];
 	char *password; /* in clear when known, NULL otherwise */
 	bool is_super;
+	uint64_t account; /* hash of the account's row that was believed: another password makes other credentials. 0: of the settings */
 	struct account_token *token;
 	uint8_t stored[64]; /* the account's stored hash, for the TLS proof */
 	size_t stored_len;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "proxy/session/client.h"
@@ -353,6 +354,7 @@ static void judge(struct client *c)
 		return;
 	}
 	l->credentials->is_super = a && a->is_super;
+	l->credentials->account = a ? XXH3_64bits(a->auth, strlen(a->auth)) : 0;
 	proof = u ? check_password(c, u->password ? u->password : "") : check_account(c, a);
 	if (proof == PROOF_ASKED)
 		return;
