@@ -156,6 +156,7 @@ struct backend *backend_open(struct server_pool *pool, struct credentials *crede
 	b->multi_statements = multi;
 	b->io.fd = -1;
 	b->epoch = pool->worker->snapshot->servers[pool->index].epoch;
+	b->grants = atomic_load_explicit(&pool->worker->shared->grants, memory_order_relaxed);
 	b->since_ms = clock_ms();
 	b->state = BACKEND_CONNECTING;
 	backend_relist(b);

@@ -73,6 +73,7 @@ struct backend {
 	uint64_t capabilities;	/* agreed with the server */
 	uint32_t connection_id; /* the server's */
 	uint64_t epoch;		/* of the server when this was made: older than the view's, it is stale */
+	uint32_t grants;	/* shared->grants when it logged in */
 	struct state *value;	/* the state the connection is in; known exactly while !broken */
 	uint8_t charset;	/* collation number of its login: COM_RESET_CONNECTION goes back to it */
 	bool is_replica;	/* the guard is set */

@@ -169,8 +169,11 @@ static bool take_place(struct server_pool *pool)
 
 /* ---- Finding one ---- */
 
+/* It may stay with its session, but no other should have it. */
 static bool is_stale(const struct backend *b)
 {
+	if (b->grants != atomic_load_explicit(&b->worker->shared->grants, memory_order_relaxed))
+		return true; /* a new session has the privileges of now */
 	return b->retire || b->broken || b->pool->index < 0 || b->epoch < b->worker->snapshot->servers[b->pool->index].epoch;
 }
 

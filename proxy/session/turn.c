@@ -868,8 +868,10 @@ static void note_traces(struct turn *t)
 		note_role(t);
 	if (facts & SQL_F_CATALOG)
 		catalog_changed(c->worker->shared);
-	if (facts & SQL_F_ACCOUNTS)
+	if (facts & SQL_F_ACCOUNTS) {
+		atomic_fetch_add_explicit(&c->worker->shared->grants, 1, memory_order_relaxed);
 		cluster_refresh_accounts(c->worker->shared->cluster);
+	}
 	if (facts & SQL_F_SETS_GLOBAL)
 		cluster_refresh_variables(c->worker->shared->cluster);
 	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))

@@ -25,6 +25,7 @@ struct shared {
 	_Atomic(uint32_t) next_id;
 	_Atomic unsigned clients;
 	_Atomic bool draining;
+	_Atomic uint32_t grants; /* counts statements that change accounts: servers look at privileges when a connection logs in */
 	_Atomic uint64_t catalog_ticket; /* a routine changed: only a catalog read after this was given knows */
 };
 
