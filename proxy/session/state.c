@@ -299,6 +299,7 @@ struct diff {
 	bool backslash; /* backslash is an escape on the connection as it is now */
 	bool names;	      /* the four character set variables are written as one SET NAMES */
 	bool charset_differs; /* one of them does */
+	bool join_size;	      /* max_join_size is written */
 	unsigned count;
 };
 
@@ -329,6 +330,7 @@ static void put_assignment(struct diff *d, const char *name, const char *value)
 		d->charset_differs = true;
 		return;
 	}
+	d->join_size |= !strcmp(name, "max_join_size");
 	d->count++;
 	put_text(d->w, d->count == 1 ? "SET " : ",");
 	put_text(d->w, name);
@@ -399,6 +401,8 @@ unsigned state_put_set(struct wire_writer *w, const struct state *target, const 
 	d.names = *client && !strcmp(client, state_get(target, snapshot, "character_set_connection")) &&
 		  !strcmp(client, state_get(target, snapshot, "character_set_results"));
 	walk_difference(&d, target, actual);
+	if (d.join_size) /* setting it sets this one too, which no tracker reports */
+		put_assignment(&d, "sql_big_selects", state_get(target, snapshot, "sql_big_selects"));
 	if (d.charset_differs)
 		put_names(&d, target, client);
 	return d.count;

@@ -134,6 +134,18 @@ static void adopt_charset_of(struct client *c, struct backend *b, struct wire_by
 	c->collation_unknown = false;
 }
 
+/* A limit on joins forbids big selects and its absence allows them; the tracker is silent about that. */
+static void adopt_big_selects(struct client *c, struct backend *b, struct wire_bytes size)
+{
+	struct wire_track_entry e = { .type = SESSION_TRACK_SYSTEM_VARIABLES, .name = { (const uint8_t *)"sql_big_selects", 15 } };
+
+	if (is_named(size, "18446744073709551615"))
+		e.value = (struct wire_bytes){ (const uint8_t *)"ON", 2 };
+	else
+		e.value = (struct wire_bytes){ (const uint8_t *)"OFF", 3 };
+	adopt_variable(c, b, &e);
+}
+
 static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes schema)
 {
 	const char *name = schema.len ? (const char *)schema.data : NULL;
@@ -167,6 +179,8 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 			adopt_variable(c, b, &e);
 			if (is_named(e.name, "collation_connection"))
 				adopt_charset_of(c, b, e.value);
+			if (is_named(e.name, "max_join_size"))
+				adopt_big_selects(c, b, e.value);
 		}
 		if (e.type == SESSION_TRACK_SCHEMA)
 			adopt_schema(c, b, e.value);
