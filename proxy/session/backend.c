@@ -342,9 +342,19 @@ struct state *backend_fresh_value(const struct backend *b, const char *schema)
 	return state_new(b->worker->snapshot, b->pool->index, b->charset, schema);
 }
 
+/* MariaDB's COM_RESET_CONNECTION goes back to the character set of the login, MySQL's to the server's own. */
+static struct state *reset_value(const struct backend *b)
+{
+	const struct snapshot *snapshot = b->worker->snapshot;
+	int index = b->pool->index;
+	bool mysql = index >= 0 && snapshot->servers[index].flavour == SQL_MYSQL;
+
+	return state_new(snapshot, index, mysql ? 0 : b->charset, b->value->schema);
+}
+
 bool backend_reset(struct backend *backend, enum expect_what what)
 {
-	struct state *fresh = backend_fresh_value(backend, backend->value->schema);
+	struct state *fresh = reset_value(backend);
 	struct state *with_role = state_with_role(fresh, backend->value->role, backend->value->role ? strlen(backend->value->role) : 0);
 
 	backend_set_value(backend, with_role);

@@ -75,7 +75,7 @@ struct backend {
 	uint64_t epoch;		/* of the server when this was made: older than the view's, it is stale */
 	uint32_t grants;	/* shared->grants when it logged in */
 	struct state *value;	/* the state the connection is in; known exactly while !broken */
-	uint8_t charset;	/* collation number of its login: COM_RESET_CONNECTION goes back to it */
+	uint8_t charset;	/* collation number of its login: MariaDB's COM_RESET_CONNECTION goes back to it */
 	bool is_replica;	/* the guard is set */
 	bool multi_statements;
 	bool has_uvars;	   /* user variables of its session may be set on it */

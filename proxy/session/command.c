@@ -138,7 +138,9 @@ static bool on_change_user(struct turn *t)
 static bool on_reset_connection(struct turn *t)
 {
 	struct client *c = t->client;
-	struct state *fresh = state_new(c->worker->snapshot, -1, c->charset, c->value->schema);
+	const struct snapshot *s = c->worker->snapshot;
+	bool mysql = s->primary >= 0 && s->servers[s->primary].flavour == SQL_MYSQL; /* see backend_reset */
+	struct state *fresh = state_new(s, -1, mysql ? 0 : c->charset, c->value->schema);
 	struct state *value = c->value->role ? state_with_role(fresh, c->value->role, strlen(c->value->role)) : state_ref(fresh);
 
 	client_forget_session(c); /* all but schema and role */

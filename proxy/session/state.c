@@ -1,5 +1,6 @@
 #include "proxy/session/state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -152,12 +153,28 @@ static void assign_named(struct state *s, const struct snapshot *snapshot, const
 		assign(s, v, value);
 }
 
+/* From 11.2 on the default collation of a character set is the server's to choose: "utf8mb3=utf8mb3_uca1400_ai_ci,...". */
+static bool chosen_collation(const struct snapshot *snapshot, const struct charset *cs, char *out, size_t size)
+{
+	static const char name[] = "character_set_collations";
+	const struct tracked_variable *v = snapshot_variable(snapshot, name, sizeof(name) - 1);
+	size_t len = strlen(cs->name);
+
+	for (const char *at = v && cs->is_default ? v->primary_value : NULL; at && *at; at += strcspn(at, ","), at += *at == ',') {
+		if (strncmp(at, cs->name, len) || at[len] != '=')
+			continue;
+		snprintf(out, size, "%.*s", (int)strcspn(at + len + 1, ","), at + len + 1);
+		return true;
+	}
+	return false;
+}
+
 /* The login's collation number sets four variables. Servers before 10.6 call utf8mb3 "utf8". */
 static void assign_charset(struct state *s, const struct snapshot *snapshot, uint8_t number)
 {
 	const struct charset *cs = charset_by_id(number);
 	const char *name, *collation;
-	char old_collation[64];
+	char other[64];
 
 	if (!cs)
 		return;
@@ -165,9 +182,10 @@ static void assign_charset(struct state *s, const struct snapshot *snapshot, uin
 	collation = cs->collation;
 	if (snapshot->primary >= 0 && snapshot->servers[snapshot->primary].version < 100600 && !strcmp(name, "utf8mb3")) {
 		name = "utf8";
-		strcpy(old_collation, "utf8");
-		strncat(old_collation, collation + strlen("utf8mb3"), sizeof(old_collation) - 5);
-		collation = old_collation;
+		snprintf(other, sizeof(other), "utf8%s", collation + strlen("utf8mb3"));
+		collation = other;
+	} else if (chosen_collation(snapshot, cs, other, sizeof(other))) {
+		collation = other;
 	}
 	assign_named(s, snapshot, "character_set_client", name);
 	assign_named(s, snapshot, "character_set_connection", name);

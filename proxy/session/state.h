@@ -26,7 +26,7 @@ struct state {
 };
 
 /* The state of a connection that has just logged in to server `server` (index in the snapshot; -1: a client's own start, which is the
- * primary's) with that collation number and schema. */
+ * primary's) with that collation number (0: the server's own) and schema. */
 struct state *state_new(const struct snapshot *snapshot, int server, uint8_t charset, const char *schema);
 struct state *state_ref(struct state *state);
 void state_unref(struct state *state);
