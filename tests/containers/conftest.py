@@ -94,3 +94,4 @@ def behind(stack):
     stack.cluster.stop_applying()
     yield
     stack.cluster.start_applying()
+    stack.tandem.wait_reads_on([stack.replica])
