@@ -445,15 +445,23 @@ bool fit_needs_freeze(const struct client *client, const struct backend *backend
 	       (client->last_id_at == backend && client->has_last_id) || (client->found_at == backend && client->found_rows_there);
 }
 
+#define FREEZE_LAST "SELECT '', LAST_INSERT_ID(), 'ID', FOUND_ROWS()"
+
+/* MySQL shows nobody his user variables: a session that has some cannot be frozen there, any other can. */
 bool fit_freeze(struct backend *backend)
 {
-	static const char text[] = "SELECT '', LAST_INSERT_ID(), 'ID', FOUND_ROWS() UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
-				   "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
+	static const char all[] = FREEZE_LAST " UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
+					      "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
+	const struct client *c = backend->client;
+	int index = backend->pool->index; /* below 0 when the server has left the settings */
+	bool mysql = index >= 0 && backend->worker->snapshot->servers[index].flavour == SQL_MYSQL;
+	bool last_only = mysql && !(c->uvars_at == backend && c->has_uvars);
+	const char *text = last_only ? FREEZE_LAST : all;
 
 	buf_fini(&backend->captured);
 	backend->freezing = true;
 	client_forget_diagnostics(backend->client, backend);
-	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, sizeof(text) - 1);
+	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, strlen(text));
 }
 
 struct text {
