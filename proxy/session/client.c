@@ -66,6 +66,12 @@ static bool asks_about_last(const struct state *value, const struct snapshot *sn
 	return !strcmp(auto_null, "ON") || !strcmp(auto_null, "1") || strstr(state_get(value, snapshot, "optimizer_trace"), "enabled=on");
 }
 
+/* Each server's own tables by their bare names. */
+static bool schema_is_the_servers(const struct state *value)
+{
+	return value->schema && sql_is_server_schema(value->schema, strlen(value->schema));
+}
+
 void client_digest_value(struct client *client)
 {
 	const char *read_only = either(client, "tx_read_only", "transaction_read_only");
@@ -73,7 +79,7 @@ void client_digest_value(struct client *client)
 	client->sql = state_sql_context(client->value, client->worker->snapshot, client->multi_statements);
 	client->is_read_only = !strcmp(read_only, "ON") || !strcmp(read_only, "1");
 	client->is_serializable = !strcmp(either(client, "tx_isolation", "transaction_isolation"), "SERIALIZABLE");
-	client->reads_stay = asks_about_last(client->value, client->worker->snapshot);
+	client->reads_stay = asks_about_last(client->value, client->worker->snapshot) || schema_is_the_servers(client->value);
 }
 
 /* ---- Receiving ---- */

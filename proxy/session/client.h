@@ -92,7 +92,7 @@ struct client {
 	bool diag_open;		/* the last warnings or errors are still listed, at `diag_at` */
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
 	bool is_serializable;	/* by its isolation level */
-	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before */
+	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before, or its schema is a server's */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct backend *attached; /* linked by next_attached, at most one a server */
 	struct backend *trx;	  /* a transaction is open there */

@@ -101,6 +101,8 @@ static bool read_may_leave_primary(const struct turn *t)
 		return false;
 	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
 		return false;
+	if (t->statement && t->statement->servers_own)
+		return false;
 	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !c->is_serializable && !c->reads_stay;
 }
 

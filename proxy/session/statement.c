@@ -59,6 +59,7 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 	s->len = (uint32_t)len;
 	s->meaning = *meaning;
 	s->value = state_ref(value);
+	s->servers_own = value->schema && sql_is_server_schema(value->schema, strlen(value->schema));
 	make_key(text, len, value, snapshot, s->key);
 	s->id = ++table->next_id;
 	table->last_id = s->id;

@@ -30,6 +30,7 @@ struct statement {
 	uint32_t found_at;	   /* the slot where it was found last, on whatever connection: looked at first */
 	bool cursor;		   /* a cursor is open there */
 	bool long_data;
+	bool servers_own; /* prepared while mysql or its like was the schema: bare names mean the server's own tables */
 };
 
 /* A client's table. Numbers are not used twice. */

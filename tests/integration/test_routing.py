@@ -86,6 +86,8 @@ CASES = {
     "mysql schema": ["P SELECT User FROM mysql.user", "P SELECT `Host` FROM `mysql`.`global_priv`"],
     "performance_schema": ["P SELECT * FROM performance_schema.threads LIMIT 1"],
     "sys schema": ["P SELECT * FROM sys.version"],
+    "server schema by bare names": ["? USE mysql", "P SELECT COUNT(*) FROM user", "? USE information_schema",
+                                    "P SELECT COUNT(*) FROM processlist", "? USE route", "R SELECT COUNT(*) FROM t"],
     "information_schema processlist": ["P SELECT id FROM information_schema.processlist"],
     "information_schema global_status": ["P SELECT * FROM information_schema.global_status LIMIT 1"],
     "information_schema innodb": ["P SELECT * FROM information_schema.innodb_trx"],
@@ -378,6 +380,14 @@ def test_use_and_init_db(route, cluster):
         route.query("USE no_such_schema")
     assert caught.value.number == 1049
     assert route.value("SELECT DATABASE()") == "route"
+
+
+def test_prepared_in_a_server_schema_stays_on_the_primary(route, cluster):
+    route.query("USE performance_schema")
+    read = route.prepare("SELECT @@server_id, COUNT(*) FROM threads")
+    route.query("USE route")
+    assert on_server(route) != cluster.primary.server_id
+    assert route.execute(read, []).rows[0][0] == cluster.primary.server_id
 
 
 def test_set_names_reaches_the_replica(route):
