@@ -9,6 +9,14 @@
 
 struct cluster;
 
+/* Sums over the workers at one moment. */
+struct gate_count {
+	bool adopted; /* all workers have adopted the snapshot asked for; otherwise nothing below counts */
+	unsigned open_writes; /* statements in flight on the primary that may write, and open transactions that have written or locked */
+	unsigned held;	 /* statements that wait for the gate */
+	unsigned pinned; /* sessions bound to the primary by temporary tables, locks, prepared XA: they will lose them */
+};
+
 /*
  * Called on a cluster thread for each new snapshot; the callee takes its own reference. `moved` is called when a replica's
  * applied position grew while somebody had asked for it with cluster_want(): parked reads may go.
@@ -16,6 +24,9 @@ struct cluster;
 struct cluster_listener {
 	void (*publish)(void *owner, struct snapshot *snapshot);
 	void (*moved)(void *owner, struct server *server);
+	/* What the workers have in the way of a promotion, when all of them have adopted the snapshot `number`; see struct gate_count. NULL:
+	 * nothing ever is. */
+	void (*count)(void *owner, uint64_t number, struct gate_count *out);
 };
 
 /* Starts the threads. The first snapshot is published at once (all unknown), the next as soon as servers answered. NULL: no threads,
@@ -39,5 +50,7 @@ uint64_t cluster_refresh_accounts(struct cluster *cluster);
 uint64_t cluster_refresh_catalog(struct cluster *cluster);
 /* SET GLOBAL went through: what new sessions start with may have changed. */
 void cluster_refresh_variables(struct cluster *cluster);
+/* A worker adopted a snapshot or its count of open writes fell to zero while the gate was not open: whoever drains counts again. */
+void cluster_gate_moved(struct cluster *cluster);
 
 #endif

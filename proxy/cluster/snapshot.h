@@ -33,6 +33,16 @@ enum server_health {
 	HEALTH_DOWN,
 };
 
+/*
+ * The hold of a promotion. HOLD: no new transaction and no autocommit write is sent; transactions already open go on, so that those
+ * that have written can end. SEALED: no write at all is sent, not even in an open transaction. Reads pass always.
+ */
+enum gate {
+	GATE_OPEN,
+	GATE_HOLD,
+	GATE_SEALED,
+};
+
 struct server_waiter; /* proxy/session: a worker waiting for a connection at the limit */
 
 /*
@@ -89,6 +99,7 @@ struct tracked_variable {
 	/* An alias: the variable of this name (also in the list) has the value, though the tracker reports each under the name that was
 	 * set. Keep the value under this name. NULL for ordinary ones. */
 	const char *stands_for;
+	bool is_part; /* it has only a part of that value: the other has to be asked for when this one is set */
 	bool exists[CLUSTER_MAX_SERVERS];    /* server i knows it */
 	bool same_default[CLUSTER_MAX_SERVERS]; /* server i's global value equals the primary's */
 	char *server_value[CLUSTER_MAX_SERVERS]; /* server i's global value; NULL when it does not know it or it is NULL */
@@ -123,7 +134,10 @@ struct snapshot {
 	struct server_view servers[CLUSTER_MAX_SERVERS];
 	int primary; /* index, -1 when there is none */
 	char *primary_why; /* when -1: the reason, for logs and error messages */
-	bool gate_closed; /* hold: writes and BEGINs queue (promotion) */
+	enum gate gate;
+	/* The last promotion: tokens of sessions and accounts above `fork` are clamped to it, once per fork_number. 0: none yet. */
+	uint64_t fork_number;
+	struct gtid_set fork;
 
 	struct tracked_variable *variables; /* sorted by name */
 	size_t variable_count;

@@ -47,7 +47,7 @@ static struct route_answer refuse(uint16_t code, const char *why)
 
 static bool primary_is_up(const struct snapshot *s)
 {
-	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && !s->gate_closed;
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && s->gate == GATE_OPEN;
 }
 
 static struct route_answer to_primary(const struct turn *t)

@@ -67,7 +67,7 @@ static bool primary_is_up(const struct worker *w)
 {
 	const struct snapshot *s = w->snapshot;
 
-	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && !s->gate_closed;
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && s->gate == GATE_OPEN;
 }
 
 /* A read's time in the park is over: the primary answers it, if there is one; else it stays until a replica has caught up. */
