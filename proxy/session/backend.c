@@ -9,6 +9,9 @@
 #include "proxy/session/pool.h"
 #include "proxy/session/worker.h"
 
+/* So much of a result that its client no longer wants is read to its end, so that the place is given back when the server is done. */
+enum { UNWANTED_MAX = 8 << 20 };
+
 static const char *const state_names[] = {
 	[BACKEND_CONNECTING] = "connecting", [BACKEND_LOGIN] = "login", [BACKEND_SETUP] = "setup",
 	[BACKEND_READY] = "ready",	     [BACKEND_BUSY] = "busy",	[BACKEND_LEAVING] = "leaving",
@@ -84,6 +87,8 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 		backend_reply_bytes(b, bytes, len);
 	else if (b->state == BACKEND_LOGIN)
 		backend_login_bytes(b, bytes, len);
+	else if (b->state == BACKEND_LEAVING && (b->unwanted += len) > UNWANTED_MAX)
+		backend_close(b, "too much left of a result that nobody wants"); /* the server stops at its next write */
 }
 
 static void on_ready(void *owner)
@@ -170,16 +175,17 @@ struct backend *backend_open(struct server_pool *pool, struct credentials *crede
 
 void backend_close(struct backend *backend, const char *why)
 {
+	bool reached;
+
 	if (backend->state == BACKEND_DEAD)
 		return;
 	log_debug(&backend->subject, "closed: %s", why);
 	if (backend->client)
 		client_detach(backend->client, backend);
+	reached = backend->state != BACKEND_CONNECTING;
 	backend_set_state(backend, BACKEND_DEAD);
 	io_close(&backend->io);
-	atomic_fetch_sub_explicit(&backend->server->connections, 1, memory_order_acq_rel);
-	pool_place_free(backend->pool);
-	worker_bury_backend(backend->worker, backend);
+	pool_bury(backend, reached);
 }
 
 void backend_leave(struct backend *backend, const char *why)

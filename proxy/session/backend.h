@@ -4,7 +4,7 @@
  *
  *   CONNECTING --io ready--> LOGIN --OK--> SETUP --OK of the set-up--> READY <--> BUSY
  *   READY --its place is wanted--> LEAVING --closed by the server--> DEAD
- *        any --failure, retirement--> DEAD (freed at the end of the loop turn)
+ *        any --failure, retirement--> DEAD (on pool->gone until its place at the limit is given back, then freed)
  */
 #ifndef TANDEM_SESSION_BACKEND_H
 #define TANDEM_SESSION_BACKEND_H
@@ -88,12 +88,14 @@ struct backend {
 	bool retire;	   /* close it as soon as it is free */
 	bool guard_lost;   /* a replica's: somebody made it writable */
 	bool broken;	   /* a state change failed: not to be used for anything else */
+	uint64_t gone_ms;  /* DEAD: when it was closed */
 	char *errand;	   /* a statement that it was made for; it is closed behind it */
 	uint16_t status;   /* flags of its last OK or EOF */
 	struct expect *queue;
 	uint16_t queue_head, queue_count, queue_size;
 	struct wire_walker walker;
 	bool walking;
+	size_t unwanted; /* LEAVING: bytes read and forgotten */
 	struct buf in; /* pieces of login packets, and captured rows */
 	struct buf captured;
 	struct statement_cache statements;
@@ -107,8 +109,8 @@ uint64_t backend_kind(uint64_t client_capabilities);
 /* Starts a connection; the pool has already counted it. NULL (with *why) when no socket can be had. */
 struct backend *backend_open(struct server_pool *pool, struct credentials *credentials, uint64_t kind, uint8_t charset, bool multi,
 			     const char **why);
-/* Ends it for the reason given: takes it off its lists and its session, gives back its place at the server's limit, frees it at the end of
- * the loop turn. What its session makes of the loss is not decided here. */
+/* Ends it for the reason given: takes it off its lists and its session. The place at the server's limit is given back a moment later (see
+ * pool_bury()), then it is freed. What its session makes of the loss is not decided here. */
 void backend_close(struct backend *backend, const char *why) __attribute__((cold));
 
 /* Ends it in good order, with what it still runs: the place at the limit is given back only when the server, too, counts it no more. */

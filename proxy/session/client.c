@@ -306,7 +306,7 @@ static void abandon_turn(struct client *c)
 	c->turn = NULL;
 	turn_free(t);
 	if (b && b->state != BACKEND_DEAD && b->state != BACKEND_READY)
-		backend_close(b, "its client left in mid-statement"); /* the server stops at its next write */
+		backend_leave(b, "its client left in mid-statement"); /* the server counts it until the statement has ended */
 }
 
 void client_release_all(struct client *client)

@@ -167,6 +167,36 @@ static bool take_place(struct server_pool *pool)
 	return false;
 }
 
+enum { FORGOTTEN_MS = 250 };
+
+static void give_place(struct backend *b)
+{
+	struct server_pool *pool = b->pool;
+
+	atomic_fetch_sub_explicit(&b->server->connections, 1, memory_order_acq_rel);
+	worker_bury_backend(b->worker, b);
+	pool_place_free(pool);
+}
+
+void pool_bury(struct backend *backend, bool reached)
+{
+	backend->gone_ms = clock_ms();
+	if (reached)
+		TAILQ_INSERT_TAIL(&backend->pool->gone, backend, link);
+	else
+		give_place(backend);
+}
+
+void pool_forget_gone(struct server_pool *pool, uint64_t now_ms, bool all)
+{
+	struct backend *b;
+
+	while ((b = TAILQ_FIRST(&pool->gone)) && (all || now_ms >= b->gone_ms + FORGOTTEN_MS)) {
+		TAILQ_REMOVE(&pool->gone, b, link);
+		give_place(b);
+	}
+}
+
 /* ---- Finding one ---- */
 
 /* It may stay with its session, but no other should have it. */
@@ -177,7 +207,7 @@ static bool is_stale(const struct backend *b)
 	return b->retire || b->broken || b->pool->index < 0 || b->epoch < b->worker->snapshot->servers[b->pool->index].epoch;
 }
 
-/* Nothing takes a connection back to its login's role, not even COM_CHANGE_USER. */
+/* Before another session has it, the role goes: see clean_role(). */
 static bool role_suits(const struct backend *b, const struct client *c)
 {
 	return !b->value || !b->value->role || (c->value && c->value->role);
@@ -261,12 +291,27 @@ static bool begin_freeze(struct backend *b)
 	return fit_freeze(b);
 }
 
-/* A connection of another user becomes the turn's user's: by COM_CHANGE_USER where that leaves nothing behind, which a role it does. */
+/* COM_CHANGE_USER gives the account its default role if it has one, and else leaves the role as it is: NONE, then, is as after a login. */
+static void clean_role(struct backend *b)
+{
+	static const char none[] = "SET ROLE NONE";
+
+	if (!backend_command(b, EXPECT_CLEAN, COM_QUERY, none, sizeof(none) - 1))
+		backend_close(b, "could not be cleaned");
+}
+
+/* A connection of another user becomes the turn's user's by COM_CHANGE_USER. */
 static enum pool_answer make_other(struct backend *b, struct turn *t)
 {
 	struct client *c = t->client;
 
-	if (b->value->role || b->kind != backend_kind(c->capabilities) || is_stale(b)) {
+	if (b->value->role && !is_stale(b)) {
+		if (b->client)
+			client_detach(b->client, b);
+		clean_role(b);
+		return POOL_WAIT;
+	}
+	if (b->kind != backend_kind(c->capabilities) || is_stale(b)) {
 		backend_leave(b, "its place is wanted for another user");
 		return POOL_WAIT;
 	}
@@ -459,12 +504,16 @@ void pool_give(struct backend *backend)
 
 	if (b->state == BACKEND_DEAD)
 		return;
-	if (is_stale(b) || b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN || (b->value && b->value->role)) {
+	if (is_stale(b) || b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN) {
 		backend_leave(b, "no longer wanted");
 		return;
 	}
 	if (b->state == BACKEND_SETUP)
 		return; /* comes here again when it is READY */
+	if (b->value->role) {
+		clean_role(b);
+		return;
+	}
 	if (b->status & SERVER_STATUS_IN_TRANS || b->tainted || b->has_uvars) {
 		b->tainted = b->guard_lost = false;
 		if (!backend_reset(b, EXPECT_CLEAN))
@@ -490,6 +539,7 @@ struct server_pool *pool_new(struct worker *worker, struct server *server)
 	TAILQ_INIT(&pool->free);
 	TAILQ_INIT(&pool->resting);
 	TAILQ_INIT(&pool->busy);
+	TAILQ_INIT(&pool->gone);
 	TAILQ_INIT(&pool->waiting);
 	return pool;
 }

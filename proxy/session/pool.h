@@ -20,6 +20,7 @@ struct server_pool {
 	struct backend_list free;
 	struct backend_list resting;
 	struct backend_list busy;
+	struct backend_list gone; /* closed; the server may count them for a moment yet */
 	struct turn_list waiting; /* this worker's turns that hold tickets */
 	unsigned in_use;	  /* busy ones: for choosing between replicas */
 	uint32_t prepare_budget;  /* statements kept per connection; 0: by the server's usual limit */
@@ -55,6 +56,11 @@ void pool_wanted(struct server_pool *pool);
 void pool_receive(struct server_pool *pool, struct backend *backend);
 /* A place at the limit may be free: the first of this worker's waiting turns tries again. */
 void pool_wake(struct server_pool *pool);
+/* A connection was closed. Its place at the limit is given back at once if it had not reached the server; else when the server has had time to
+ * forget it: its thread is listed and counted for a while after the socket is closed (60 ms were seen on a loaded machine). */
+void pool_bury(struct backend *backend, bool reached);
+/* Gives back the places of those that were closed long enough ago; all of them when the worker ends. */
+void pool_forget_gone(struct server_pool *pool, uint64_t now_ms, bool all);
 /* Ends connections whose login takes too long. */
 void pool_check_connecting(struct server_pool *pool, uint64_t now_ms);
 

@@ -355,8 +355,12 @@ static void end_clean(struct backend *b, const struct expect *e)
 		return;
 	}
 	now_ready(b);
-	if (b->state == BACKEND_READY && !b->client)
+	if (b->state != BACKEND_READY || b->client)
+		return;
+	if (!b->value->role)
 		pool_spare(b);
+	else if (!backend_login_again(b)) /* the other half of pool.c:clean_role() */
+		backend_close(b, "could not be cleaned");
 }
 
 /* What a session had on this connection alone has been asked for, because somebody wants the connection. Its own next statement there may

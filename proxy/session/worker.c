@@ -203,6 +203,9 @@ static void drop_empty_pools(struct worker *w)
 
 		if (!p || TAILQ_FIRST(&p->free) || TAILQ_FIRST(&p->resting) || TAILQ_FIRST(&p->busy) || TAILQ_FIRST(&p->waiting))
 			continue;
+		pool_forget_gone(p, clock_ms(), false);
+		if (TAILQ_FIRST(&p->gone))
+			continue;
 		if (TAILQ_FIRST(&w->dead_backends))
 			continue;
 		pool_free(p);
@@ -221,6 +224,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	check_waiting_for_primary(w, now);
 	for (size_t i = 0; i < w->snapshot->server_count; i++) {
 		pool_check_connecting(w->pools[i], now);
+		pool_forget_gone(w->pools[i], now, false);
 		if (TAILQ_FIRST(&w->pools[i]->waiting) || w->ticks % 20 == 0)
 			pool_sweep(w->pools[i], now);
 	}
@@ -450,6 +454,7 @@ static void close_everything(struct worker *w)
 			continue;
 		while ((b = TAILQ_FIRST(&p->free)) || (b = TAILQ_FIRST(&p->resting)) || (b = TAILQ_FIRST(&p->busy)))
 			backend_close(b, "stopping");
+		pool_forget_gone(p, clock_ms(), true);
 	}
 }
 
