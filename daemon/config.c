@@ -19,7 +19,7 @@ struct instance {
 	unsigned lines[SETTING_ROWS_MAX]; /* where each row was given; 0: not given */
 };
 
-struct load {
+struct config_load {
 	const char *path;
 	FILE *faults;
 	unsigned fault_count;
@@ -39,7 +39,7 @@ struct load {
 
 /* --- faults --- */
 
-static void say(struct load *load, unsigned line, const char *kind, const char *format,
+static void say(struct config_load *load, unsigned line, const char *kind, const char *format,
 		va_list args)
 {
 	fprintf(load->faults, "%s:", load->path);
@@ -51,9 +51,9 @@ static void say(struct load *load, unsigned line, const char *kind, const char *
 }
 
 /* `line` 0 is the file as a whole. */
-static void add_fault(struct load *load, unsigned line, const char *format, ...)
+static void add_fault(struct config_load *load, unsigned line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-static void add_fault(struct load *load, unsigned line, const char *format, ...)
+static void add_fault(struct config_load *load, unsigned line, const char *format, ...)
 {
 	va_list args;
 
@@ -63,9 +63,9 @@ static void add_fault(struct load *load, unsigned line, const char *format, ...)
 	load->fault_count++;
 }
 
-static void add_warning(struct load *load, unsigned line, const char *format, ...)
+static void add_warning(struct config_load *load, unsigned line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-static void add_warning(struct load *load, unsigned line, const char *format, ...)
+static void add_warning(struct config_load *load, unsigned line, const char *format, ...)
 {
 	va_list args;
 
@@ -76,7 +76,7 @@ static void add_warning(struct load *load, unsigned line, const char *format, ..
 
 /* --- sections --- */
 
-static struct instance *find_instance(struct load *load, const struct section *section,
+static struct instance *find_instance(const struct config_load *load, const struct section *section,
 				      const char *name)
 {
 	for (size_t i = 0; i < load->instance_count; i++) {
@@ -88,7 +88,7 @@ static struct instance *find_instance(struct load *load, const struct section *s
 	return NULL;
 }
 
-static struct instance *add_instance(struct load *load, const struct section *section,
+static struct instance *add_instance(struct config_load *load, const struct section *section,
 				     const char *name, size_t index)
 {
 	struct instance *instances =
@@ -109,7 +109,49 @@ static struct instance *add_instance(struct load *load, const struct section *se
 	return instance;
 }
 
-static size_t count_instances(const struct load *load, const struct section *section)
+bool config_has_section(const struct config_load *load, const char *section)
+{
+	const struct instance *instance = find_instance(load, section_find(section), NULL);
+
+	return instance && instance->line;
+}
+
+static unsigned line_of(const struct config_load *load, const char *section, const char *name,
+			const char *setting)
+{
+	const struct section *known = section_find(section);
+	const struct instance *instance = find_instance(load, known, name);
+	const struct setting *row = setting ? setting_find(known, setting) : NULL;
+
+	if (!instance)
+		return 0;
+	if (row && instance->lines[row - known->rows])
+		return instance->lines[row - known->rows];
+	return instance->line;
+}
+
+void config_add_fault(struct config_load *load, const char *section, const char *name,
+		      const char *setting, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(load, line_of(load, section, name, setting), "", format, args);
+	va_end(args);
+	load->fault_count++;
+}
+
+void config_add_warning(struct config_load *load, const char *section, const char *name,
+			const char *setting, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say(load, line_of(load, section, name, setting), "warning: ", format, args);
+	va_end(args);
+}
+
+static size_t count_instances(const struct config_load *load, const struct section *section)
 {
 	size_t count = 0;
 
@@ -119,7 +161,7 @@ static size_t count_instances(const struct load *load, const struct section *sec
 }
 
 /* Names stand in log lines, hints and metrics. */
-static bool check_name(struct load *load, const struct section *section, const char *name)
+static bool check_name(struct config_load *load, const struct section *section, const char *name)
 {
 	static const char allowed[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
@@ -139,7 +181,7 @@ static bool check_name(struct load *load, const struct section *section, const c
 	return false;
 }
 
-static void begin_many(struct load *load, const struct section *section, const char *name)
+static void begin_many(struct config_load *load, const struct section *section, const char *name)
 {
 	struct instance *other;
 
@@ -157,7 +199,7 @@ static void begin_many(struct load *load, const struct section *section, const c
 		add_fault(load, load->line, "out of memory");
 }
 
-static void begin_one(struct load *load, const struct section *section, const char *name)
+static void begin_one(struct config_load *load, const struct section *section, const char *name)
 {
 	if (*name) {
 		add_fault(load, load->line, "[%s %s]: this section takes no name", section->name,
@@ -169,7 +211,7 @@ static void begin_one(struct load *load, const struct section *section, const ch
 		load->current->line = load->line;
 }
 
-static void report_unknown_section(struct load *load, const char *name)
+static void report_unknown_section(struct config_load *load, const char *name)
 {
 	const char *nearest = section_nearest(name);
 
@@ -181,7 +223,7 @@ static void report_unknown_section(struct load *load, const char *name)
 }
 
 /* One warning for each kind of section, however many there are. */
-static void warn_later(struct load *load, const struct section *section)
+static void warn_later(struct config_load *load, const struct section *section)
 {
 	if (find_instance(load, section, NULL))
 		return;
@@ -192,7 +234,7 @@ static void warn_later(struct load *load, const struct section *section)
 }
 
 /* `text` is what stands between the brackets; it is cut in place. */
-static void begin_section(struct load *load, char *text)
+static void begin_section(struct config_load *load, char *text)
 {
 	const struct section *section;
 	char *name;
@@ -227,7 +269,7 @@ static const char *skip_blanks(const char *text)
 
 /* True when inih may see the line: it is a name and a value. Everything else is dealt with here, because inih stops telling
  * apart after the first bad line, cuts long names and takes an indented line for the rest of the one before. */
-static bool take_line(struct load *load, char *text, size_t len)
+static bool take_line(struct config_load *load, char *text, size_t len)
 {
 	char *close;
 
@@ -263,7 +305,7 @@ static size_t trim_end(char *text, size_t len)
 /* inih's reader: like fgets(), but counts lines and skips leading blanks. */
 static char *read_line(char *out, int size, void *stream)
 {
-	struct load *load = stream;
+	struct config_load *load = stream;
 	ssize_t got = getline(&load->text, &load->text_size, load->file);
 	char *text = load->text;
 	size_t len;
@@ -307,33 +349,40 @@ static bool unquote(char *value)
 	return true;
 }
 
-static void report_unknown_setting(struct load *load, const char *name)
+/* The section that does have a setting of this name; NULL when none has. */
+static const struct section *section_with(const char *name)
 {
-	const char *section = load->current->section->name;
-	const char *nearest = setting_nearest(section, name);
+	const struct section *section;
 
-	if (nearest) {
-		add_fault(load, load->line, "[%s] %s: unknown setting; did you mean %s?", section,
-			  name, nearest);
-		return;
-	}
-	for (const struct setting *row = setting_rows; row->name; row++) {
-		if (strcmp(row->name, name) == 0) {
-			add_fault(load, load->line, "[%s] %s: unknown setting; it belongs in [%s]",
-				  section, name, row->section);
-			return;
-		}
-	}
-	add_fault(load, load->line, "[%s] %s: unknown setting", section, name);
+	for (size_t i = 0; (section = section_at(i)); i++)
+		if (setting_find(section, name))
+			return section;
+	return NULL;
 }
 
-static void *place_of(struct load *load, const struct instance *instance, const struct setting *row)
+static void report_unknown_setting(struct config_load *load, const char *name)
+{
+	const struct section *section = load->current->section, *other = section_with(name);
+	const char *nearest = setting_nearest(section, name);
+
+	if (nearest)
+		add_fault(load, load->line, "[%s] %s: unknown setting; did you mean %s?",
+			  section->name, name, nearest);
+	else if (other)
+		add_fault(load, load->line, "[%s] %s: unknown setting; it belongs in [%s]",
+			  section->name, name, other->name);
+	else
+		add_fault(load, load->line, "[%s] %s: unknown setting", section->name, name);
+}
+
+static void *place_of(struct config_load *load, const struct instance *instance,
+		      const struct setting *row)
 {
 	return (char *)instance->section->at(load->settings, instance->index) + row->place;
 }
 
-static bool store(struct load *load, const struct instance *instance, const struct setting *row,
-		  const char *value, struct setting_fault *fault)
+static bool store(struct config_load *load, const struct instance *instance,
+		  const struct setting *row, const char *value, struct setting_fault *fault)
 {
 	uint64_t nowhere;
 	void *place = row->flags & SETTING_LATER ? (void *)&nowhere : place_of(load, instance, row);
@@ -341,31 +390,34 @@ static bool store(struct load *load, const struct instance *instance, const stru
 	return row->type->parse(row, value, place, fault);
 }
 
-static void report_bad_value(struct load *load, const struct setting *row, const char *value,
+static void report_bad_value(struct config_load *load, const struct setting *row, const char *value,
 			     const struct setting_fault *fault)
 {
+	const char *section = load->current->section->name;
+
 	if (row->type->is_secret)
-		add_fault(load, load->line, "[%s] %s: %s", row->section, row->name, fault->text);
+		add_fault(load, load->line, "[%s] %s: %s", section, row->name, fault->text);
 	else
-		add_fault(load, load->line, "[%s] %s = %s: %s", row->section, row->name, value,
+		add_fault(load, load->line, "[%s] %s = %s: %s", section, row->name, value,
 			  fault->text);
 }
 
-static void set_value(struct load *load, const struct setting *row, char *value)
+static void set_value(struct config_load *load, const struct setting *row, char *value)
 {
 	struct setting_fault fault = { "out of memory" };
-	unsigned *line = &load->current->lines[row - setting_rows];
+	const struct section *section = load->current->section;
+	unsigned *line = &load->current->lines[row - section->rows];
 
 	if (*line && !row->type->is_list) {
 		add_fault(load, load->line, "[%s] %s is given twice, first in line %u",
-			  row->section, row->name, *line);
+			  section->name, row->name, *line);
 		return;
 	}
 	*line = load->line;
 	if (!unquote(value)) {
 		add_fault(load, load->line,
 			  "[%s] %s: a quote is not closed (a ';' behind a blank begins a comment)",
-			  row->section, row->name);
+			  section->name, row->name);
 		return;
 	}
 	if (!store(load, load->current, row, value, &fault)) {
@@ -374,14 +426,14 @@ static void set_value(struct load *load, const struct setting *row, char *value)
 	}
 	if (row->flags & SETTING_LATER && strcmp(value, row->fallback) != 0)
 		add_warning(load, load->line, "[%s] %s: this version does not act on it",
-			    row->section, row->name);
+			    section->name, row->name);
 	load->has_secret |= row->type->is_secret && *value;
 }
 
 /* inih's handler. The section it names is not used: read_line() knows it better. */
 static int take_value(void *user, const char *section, const char *name, const char *value)
 {
-	struct load *load = user;
+	struct config_load *load = user;
 	const struct setting *row;
 
 	(void)section;
@@ -389,7 +441,7 @@ static int take_value(void *user, const char *section, const char *name, const c
 		add_fault(load, load->line, "%s: a setting needs a [section] above it", name);
 	if (!load->current)
 		return 1;
-	row = setting_find(load->current->section->name, name);
+	row = setting_find(load->current->section, name);
 	if (!row)
 		report_unknown_setting(load, name);
 	else
@@ -401,7 +453,7 @@ static int take_value(void *user, const char *section, const char *name, const c
 
 /* --- the file as a whole --- */
 
-static void report_missing(struct load *load, const struct instance *instance,
+static void report_missing(struct config_load *load, const struct instance *instance,
 			   const struct setting *row)
 {
 	if (instance->name && row->type->is_secret)
@@ -412,88 +464,70 @@ static void report_missing(struct load *load, const struct instance *instance,
 		add_fault(load, instance->line, "[%s %s]: %s is missing", instance->section->name,
 			  instance->name, row->name);
 	else
-		add_fault(load, instance->line, "[%s]: %s is missing", row->section, row->name);
+		add_fault(load, instance->line, "[%s]: %s is missing", instance->section->name,
+			  row->name);
 }
 
 /* Defaults come last: only then is it known what was not given. */
-static void complete(struct load *load, const struct instance *instance)
+static void complete(struct config_load *load, const struct instance *instance)
 {
+	const struct section *section = instance->section;
 	struct setting_fault fault;
 
-	for (const struct setting *row = setting_rows; row->name; row++) {
-		if (strcmp(row->section, instance->section->name) != 0 ||
-		    instance->lines[row - setting_rows])
+	for (const struct setting *row = section->rows; row && row->name; row++) {
+		if (instance->lines[row - section->rows])
 			continue;
 		if (row->flags & SETTING_REQUIRED)
 			report_missing(load, instance, row);
 		else if (row->fallback && !store(load, instance, row, row->fallback, &fault))
-			add_fault(load, 0, "[%s] %s: default: %s", row->section, row->name,
+			add_fault(load, 0, "[%s] %s: default: %s", section->name, row->name,
 				  fault.text);
 	}
 }
 
-static unsigned line_of(struct load *load, const char *section, const char *name)
+static void check_rights(struct config_load *load)
 {
-	const struct instance *instance = find_instance(load, section_find(section), NULL);
-
-	return instance->lines[setting_find(section, name) - setting_rows];
-}
-
-/* Two names for one server would count its votes, its connections and its lag twice. */
-static void check_servers(struct load *load)
-{
-	const struct section *section = section_find("server");
-	const struct settings *settings = load->settings;
-
-	if (!find_instance(load, section, NULL))
-		add_fault(load, 0, "no [server NAME] section; at least one server is needed");
-	for (size_t i = 0; i < settings->server_count; i++) {
-		const struct server_settings *server = &settings->servers[i];
-
-		for (size_t j = 0; j < i; j++) {
-			const struct server_settings *other = &settings->servers[j];
-
-			if (server->address && other->address &&
-			    strcmp(server->address, other->address) == 0)
-				add_fault(load, find_instance(load, section, server->name)->line,
-					  "[server %s] has the address of [server %s]",
-					  server->name, other->name);
-		}
-		if (server->tls_ca && server->tls != TLS_VERIFY_CA &&
-		    server->tls != TLS_VERIFY_FULL)
-			add_warning(load, find_instance(load, section, server->name)->line,
-				    "[server %s]: tls_ca is not used unless tls is verify_ca or "
-				    "verify_full",
-				    server->name);
-	}
-}
-
-static void check_whole(struct load *load)
-{
-	const struct proxy_settings *proxy = &load->settings->proxy;
 	struct stat status;
 
-	check_servers(load);
-	if (proxy->tls_key && !proxy->tls_certificate)
-		add_fault(load, line_of(load, "proxy", "tls_key"),
-			  "[proxy] tls_key: tls_certificate is missing");
 	if (load->has_secret && fstat(fileno(load->file), &status) == 0 && status.st_mode & S_IROTH)
 		add_warning(
 			load, 0,
 			"holds passwords and can be read by everybody; chmod o-r would mend it");
 }
 
-static bool add_single_sections(struct load *load)
+static void check_whole(struct config_load *load)
 {
-	for (const struct section *section = setting_sections; section->name; section++)
+	const struct setting_room *room;
+
+	for (size_t i = 0; (room = setting_room_at(i)); i++)
+		if (room->check)
+			room->check(load, load->settings);
+	check_rights(load);
+}
+
+static bool init_rooms(struct config_load *load)
+{
+	const struct setting_room *room;
+
+	for (size_t i = 0; (room = setting_room_at(i)); i++)
+		if (room->init && !room->init(load->settings))
+			return false;
+	return true;
+}
+
+static bool add_single_sections(struct config_load *load)
+{
+	const struct section *section;
+
+	for (size_t i = 0; (section = section_at(i)); i++)
 		if (section->kind == SECTION_ONE && !add_instance(load, section, NULL, 0))
 			return false;
 	return true;
 }
 
-static void read_file(struct load *load)
+static void read_file(struct config_load *load)
 {
-	if (!add_single_sections(load)) {
+	if (!init_rooms(load) || !add_single_sections(load)) {
 		add_fault(load, 0, "out of memory");
 		return;
 	}
@@ -504,12 +538,11 @@ static void read_file(struct load *load)
 		return;
 	}
 	for (size_t i = 0; i < load->instance_count; i++)
-		if (load->instances[i].section->kind != SECTION_LATER)
-			complete(load, &load->instances[i]);
+		complete(load, &load->instances[i]);
 	check_whole(load);
 }
 
-static void fini_load(struct load *load)
+static void fini_load(struct config_load *load)
 {
 	for (size_t i = 0; i < load->instance_count; i++)
 		free(load->instances[i].name);
@@ -522,7 +555,7 @@ static void fini_load(struct load *load)
 
 struct settings *config_load(const char *path, FILE *faults)
 {
-	struct load load = { .path = path, .faults = faults, .file = fopen(path, "re") };
+	struct config_load load = { .path = path, .faults = faults, .file = fopen(path, "re") };
 
 	if (!load.file) {
 		fprintf(faults, "%s: cannot be read: %s\n", path, strerror(errno));
@@ -544,17 +577,27 @@ struct settings *config_load(const char *path, FILE *faults)
 
 /* --- reload and manual --- */
 
+static const struct setting *find_restart(const struct section *section, struct settings *now,
+					  struct settings *wanted)
+{
+	for (const struct setting *row = section->rows; row && row->name; row++)
+		if (row->flags & SETTING_RESTART &&
+		    !row->type->equal((char *)section->at(now, 0) + row->place,
+				      (char *)section->at(wanted, 0) + row->place))
+			return row;
+	return NULL;
+}
+
 bool config_needs_restart(struct settings *now, struct settings *wanted, char *what,
 			  size_t what_size)
 {
-	for (const struct setting *row = setting_rows; row->name; row++) {
-		const struct section *section = section_find(row->section);
+	const struct section *section;
+	const struct setting *row;
 
-		if (!(row->flags & SETTING_RESTART))
-			continue;
-		if (!row->type->equal((char *)section->at(now, 0) + row->place,
-				      (char *)section->at(wanted, 0) + row->place)) {
-			snprintf(what, what_size, "[%s] %s", row->section, row->name);
+	for (size_t i = 0; (section = section_at(i)); i++) {
+		row = find_restart(section, now, wanted);
+		if (row) {
+			snprintf(what, what_size, "[%s] %s", section->name, row->name);
 			return true;
 		}
 	}
@@ -615,18 +658,19 @@ static void print_setting(FILE *out, const struct setting *row)
 
 void config_print_help(FILE *out)
 {
+	const struct section *section;
+
 	fputs("The settings file has [section] headers and name = value lines. Lines that begin "
 	      "with ; or # are\n"
 	      "comments. A DURATION is a whole number and ms, s, min, h or d. SIGHUP reads the "
 	      "file again.\n",
 	      out);
-	for (const struct section *section = setting_sections; section->name; section++) {
+	for (size_t i = 0; (section = section_at(i)); i++) {
 		if (section->kind == SECTION_LATER)
 			continue;
 		fprintf(out, "\n[%s%s]\n    %s\n", section->name,
 			section->kind == SECTION_MANY ? " NAME" : "", section->help);
-		for (const struct setting *row = setting_rows; row->name; row++)
-			if (strcmp(row->section, section->name) == 0)
-				print_setting(out, row);
+		for (const struct setting *row = section->rows; row->name; row++)
+			print_setting(out, row);
 	}
 }

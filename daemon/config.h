@@ -1,5 +1,5 @@
 /*
- * Reads the settings file into fresh settings: all of it or nothing. What each setting is stands in daemon/setting_table.c.
+ * Reads the settings file into fresh settings: all of it or nothing. What each setting is stands in daemon/setting_NAME.c.
  */
 #ifndef TANDEM_DAEMON_CONFIG_H
 #define TANDEM_DAEMON_CONFIG_H

@@ -5,7 +5,12 @@ libdaemon_a_SOURCES = \
 	daemon/config.h \
 	daemon/setting.c \
 	daemon/setting.h \
-	daemon/setting_table.c
+	daemon/setting_admin.c \
+	daemon/setting_cluster.c \
+	daemon/setting_proxy.c \
+	daemon/setting_row.h \
+	daemon/setting_table.c \
+	daemon/setting_web.c
 
 bin_PROGRAMS += tandem
 tandem_SOURCES = daemon/main.c

@@ -45,7 +45,6 @@ enum setting_flags {
 };
 
 struct setting {
-	const char *section;
 	const char *name;
 	const struct setting_type *type;
 	size_t place;	       /* offset in the section's struct */
@@ -62,9 +61,12 @@ enum section_kind {
 	SECTION_LATER /* documented, but this version does not act on it; its lines are not looked at */
 };
 
+enum { SETTING_ROWS_MAX = 64 }; /* of one section */
+
 struct section {
 	const char *name;
 	enum section_kind kind;
+	const struct setting *rows; /* end with one whose name is NULL */
 	/* SECTION_ONE: its struct; SECTION_MANY: the element `index`. */
 	void *(*at)(struct settings *settings, size_t index);
 	/* SECTION_MANY: appends an element called `name`. False when memory ran out. */
@@ -72,15 +74,42 @@ struct section {
 	const char *help;
 };
 
-/* The rows end with one whose name is NULL, and so do the sections. */
-extern const struct setting setting_rows[];
-extern const struct section setting_sections[];
-enum { SETTING_ROWS_MAX = 64 };
+struct config_load;
 
+/* A part of Tandem and the sections it reads. Its struct is a member of struct settings or, above the proxy, a guest there. */
+struct setting_room {
+	const struct section *sections; /* end with one whose name is NULL */
+	/* Makes the room's guest in fresh settings; false when memory ran out. NULL: there is none. */
+	bool (*init)(struct settings *settings);
+	/* What no single value can tell, when all lines are read. What was refused is 0 or NULL. NULL: nothing. */
+	void (*check)(struct config_load *load, const struct settings *settings);
+};
+
+extern const struct setting_room setting_room_proxy;
+extern const struct setting_room setting_room_cluster;
+extern const struct setting_room setting_room_admin;
+extern const struct setting_room setting_room_web;
+
+/*
+ * For `check`: a fault or a warning, told with the line of `setting`, or of the section's header when that is NULL or was not
+ * given, or without a line when there is no such section. `name` is that of a [section NAME], else NULL.
+ */
+void config_add_fault(struct config_load *load, const char *section, const char *name,
+		      const char *setting, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+void config_add_warning(struct config_load *load, const char *section, const char *name,
+			const char *setting, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+/* Whether the file has such a section, good or not. */
+bool config_has_section(const struct config_load *load, const char *section);
+
+/* All rooms, and all their sections, in the order of the manual; NULL behind the last. */
+const struct setting_room *setting_room_at(size_t index);
+const struct section *section_at(size_t index);
 const struct section *section_find(const char *name);
-const struct setting *setting_find(const char *section, const char *name);
+const struct setting *setting_find(const struct section *section, const char *name);
 /* The name in the section that looks most like `name`; NULL when none does. */
-const char *setting_nearest(const char *section, const char *name);
+const char *setting_nearest(const struct section *section, const char *name);
 const char *section_nearest(const char *name);
 
 #endif

@@ -44,6 +44,9 @@ static void free_settings(struct settings *settings)
 		free_secret(settings->users[i].password);
 	}
 	free(settings->users);
+	for (size_t i = 0; i < SETTINGS_GUESTS; i++)
+		if (settings->guests[i].data)
+			settings->guests[i].free(settings->guests[i].data);
 	free(settings);
 }
 

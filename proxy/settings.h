@@ -64,6 +64,14 @@ struct replication_settings {
 	char *password;
 };
 
+/* What a room above the proxy lives by: carried along, so that a reload is one switch, and never looked into here. */
+struct settings_guest {
+	void *data;
+	void (*free)(void *data); /* by the last settings_unref() */
+};
+
+enum settings_guest_index { SETTINGS_ADMIN, SETTINGS_WEB, SETTINGS_GUESTS };
+
 struct settings {
 	_Atomic unsigned others; /* references besides the first one, so that zeroed memory is a valid new object */
 	unsigned threads; /* workers; 0 one per core */
@@ -77,6 +85,7 @@ struct settings {
 	size_t server_count;
 	struct user_settings *users;
 	size_t user_count;
+	struct settings_guest guests[SETTINGS_GUESTS];
 };
 
 /* Reference-counted: workers, monitors and snapshots hold it while they use it. */

@@ -565,42 +565,57 @@ static void test_references(void)
 	settings_unref(NULL);
 }
 
+static void look_for(const char *manual, const struct setting *row)
+{
+	char line[100];
+
+	snprintf(line, sizeof(line), "\n  %s = ", row->name);
+	CU_ASSERT_PTR_NOT_NULL(strstr(manual, line));
+	snprintf(line, sizeof(line), "      %.20s", row->help);
+	CU_ASSERT_PTR_NOT_NULL(strstr(manual, line));
+}
+
 static void test_manual_names_every_setting(void)
 {
+	const struct section *section;
 	char *text;
 	size_t len;
 	FILE *stream = open_memstream(&text, &len);
 
 	config_print_help(stream);
 	fclose(stream);
-	for (const struct setting *row = setting_rows; row->name; row++) {
-		char line[100];
-
-		snprintf(line, sizeof(line), "\n  %s = ", row->name);
-		CU_ASSERT_PTR_NOT_NULL(strstr(text, line));
-		snprintf(line, sizeof(line), "      %.20s", row->help);
-		CU_ASSERT_PTR_NOT_NULL(strstr(text, line));
-	}
+	for (size_t i = 0; (section = section_at(i)); i++)
+		for (const struct setting *row = section->rows; row && row->name; row++)
+			look_for(text, row);
 	for (char *rest = text, *line; (line = strsep(&rest, "\n"));)
 		CU_ASSERT_TRUE(strlen(line) <= 100);
 	free(text);
 }
 
+static void check_row(const struct section *section, const struct setting *row)
+{
+	CU_ASSERT_NOT_EQUAL(section->kind, SECTION_LATER);
+	CU_ASSERT_TRUE_FATAL(row - section->rows < SETTING_ROWS_MAX);
+	CU_ASSERT_PTR_EQUAL(setting_find(section, row->name), row);
+	CU_ASSERT_EQUAL(row->type == &setting_choice, row->choices != NULL);
+	CU_ASSERT_EQUAL(row->type == &setting_count || row->type == &setting_duration,
+			row->min && row->max);
+	CU_ASSERT_FALSE(row->flags & SETTING_REQUIRED && row->fallback);
+	CU_ASSERT_FALSE(row->flags & SETTING_RESTART && section->kind != SECTION_ONE);
+	CU_ASSERT_FALSE(row->flags & SETTING_LATER && !row->fallback);
+}
+
 /* A row that cannot be read, or whose default is no value, is a fault of the table. */
 static void test_table_is_sound(void)
 {
-	for (const struct setting *row = setting_rows; row->name; row++) {
-		const struct section *section = section_find(row->section);
+	const struct section *section;
 
-		CU_ASSERT_PTR_NOT_NULL_FATAL(section);
-		CU_ASSERT_NOT_EQUAL(section->kind, SECTION_LATER);
-		CU_ASSERT_PTR_EQUAL(setting_find(row->section, row->name), row);
-		CU_ASSERT_EQUAL(row->type == &setting_choice, row->choices != NULL);
-		CU_ASSERT_EQUAL(row->type == &setting_count || row->type == &setting_duration,
-				row->min && row->max);
-		CU_ASSERT_FALSE(row->flags & SETTING_REQUIRED && row->fallback);
-		CU_ASSERT_FALSE(row->flags & SETTING_RESTART && section->kind != SECTION_ONE);
-		CU_ASSERT_FALSE(row->flags & SETTING_LATER && !row->fallback);
+	for (size_t i = 0; (section = section_at(i)); i++) {
+		CU_ASSERT_PTR_EQUAL(section_find(section->name), section);
+		CU_ASSERT_EQUAL(section->kind == SECTION_LATER, section->rows == NULL);
+		CU_ASSERT_EQUAL(section->kind == SECTION_MANY, section->add != NULL);
+		for (const struct setting *row = section->rows; row && row->name; row++)
+			check_row(section, row);
 	}
 }
 

@@ -1,0 +1,146 @@
+/* The settings of the servers, how they are watched and how they replicate. */
+#include "daemon/setting_row.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const server_tls[] = { "off",       "preferred",   "required",
+					  "verify_ca", "verify_full", NULL };
+static const char *const promote[] = { "neutral", "prefer", "never", NULL };
+static const char *const failover[] = { "manual", "auto", NULL };
+static const char *const durability[] = { "available", "strict", NULL };
+
+#define MONITOR(field)	   offsetof(struct monitor_settings, field)
+#define REPLICATION(field) offsetof(struct replication_settings, field)
+#define SERVER(field)	   offsetof(struct server_settings, field)
+
+static const struct setting monitor_rows[] = {
+	{ "user", OTHER(text, MONITOR(user), NULL), SETTING_REQUIRED,
+	  "Account that watches the servers." },
+	{ "password", OTHER(secret, MONITOR(password), ""), 0, "Its password." },
+	{ "interval", DURATION(MONITOR(interval_ms), "500ms", "10ms", "1min"), 0,
+	  "Time between two looks at a server." },
+	{ "connect_timeout", DURATION(MONITOR(connect_timeout_ms), "2s", "100ms", "1min"), 0,
+	  "Time for the watching connection to be made." },
+	{ "read_timeout", DURATION(MONITOR(read_timeout_ms), "1500ms", "100ms", "1min"), 0,
+	  "A server silent for longer is down." },
+	{ "failover", CHOICE(0, "manual", failover), SETTING_LATER,
+	  "Whether a dead primary is replaced by itself." },
+	{ "failover_patience", DURATION(MONITOR(failover_patience_ms), "5s", "500ms", "1h"), 0,
+	  "How long a silent primary is waited for. Hard evidence does not wait." },
+	{ "failover_holddown", DURATION(0, "10min", "0", "31d"), SETTING_LATER,
+	  "Least time between two automatic failovers." },
+	{ "durability", CHOICE(0, "available", durability), SETTING_LATER,
+	  "What happens to writes when no replica acknowledges: they go on, or they wait." },
+	{ "degrade_after", DURATION(0, "10s", "0", "1d"), SETTING_LATER,
+	  "With durability = available: how long writes wait before they go on without a "
+	  "replica." },
+	{ "max_loss", COUNT(0, "0", "0", "1000000000"), SETTING_LATER,
+	  "Acknowledged transactions that an automatic failover may lose." },
+	{ 0 },
+};
+
+static const struct setting replication_rows[] = {
+	{ "user", OTHER(text, REPLICATION(user), NULL), 0,
+	  "Account by which servers replicate from each other." },
+	{ "password", OTHER(secret, REPLICATION(password), ""), 0, "Its password." },
+	{ 0 },
+};
+
+static const struct setting server_rows[] = {
+	{ "address", OTHER(address, SERVER(address), NULL), SETTING_REQUIRED,
+	  "Where Tandem reaches the server; port 3306 when none is given." },
+	{ "weight", COUNT(SERVER(weight), "1", "0", "1000"), 0,
+	  "Share of the reads against other replicas; 0 is none." },
+	{ "promote", CHOICE(SERVER(promote), "neutral", promote), 0,
+	  "Whether the server should become primary." },
+	{ "replication_address", OTHER(address, SERVER(replication_address), NULL), 0,
+	  "Where other servers reach it. Default: address." },
+	{ "max_connections", COUNT(SERVER(max_connections), "0", "0", "100000"), 0,
+	  "Connections that Tandem opens at most; 0 is the server's own limit less a reserve." },
+	{ "tls", CHOICE(SERVER(tls), "preferred", server_tls), 0,
+	  "TLS to the server: never, when it offers it, always, always from a known CA, or that "
+	  "and with its name." },
+	{ "tls_ca", OTHER(file, SERVER(tls_ca), NULL), 0,
+	  "PEM file with the CA certificates to trust. Default: the system's." },
+	{ 0 },
+};
+
+static void *monitor_at(struct settings *settings, size_t index)
+{
+	(void)index;
+	return &settings->monitor;
+}
+
+static void *replication_at(struct settings *settings, size_t index)
+{
+	(void)index;
+	return &settings->replication;
+}
+
+static void *server_at(struct settings *settings, size_t index)
+{
+	return &settings->servers[index];
+}
+
+/* An array grows one element at a time: a file has few, and reading it is no hot path. */
+static bool add_server(struct settings *settings, const char *name)
+{
+	struct server_settings *servers =
+		realloc(settings->servers, (settings->server_count + 1) * sizeof(*servers));
+
+	if (!servers)
+		return false;
+	settings->servers = servers;
+	servers[settings->server_count] = (struct server_settings){ .name = strdup(name) };
+	return servers[settings->server_count++].name != NULL;
+}
+
+/* Two names for one server would count its votes, its connections and its lag twice. */
+static void check_address(struct config_load *load, const struct settings *settings, size_t index)
+{
+	const struct server_settings *server = &settings->servers[index];
+
+	for (size_t i = 0; i < index; i++) {
+		const struct server_settings *other = &settings->servers[i];
+
+		if (server->address && other->address &&
+		    strcmp(server->address, other->address) == 0)
+			config_add_fault(load, "server", server->name, NULL,
+					 "[server %s] has the address of [server %s]", server->name,
+					 other->name);
+	}
+}
+
+static void check_ca(struct config_load *load, const struct server_settings *server)
+{
+	if (server->tls_ca && server->tls != TLS_VERIFY_CA && server->tls != TLS_VERIFY_FULL)
+		config_add_warning(load, "server", server->name, NULL,
+				   "[server %s]: tls_ca is not used unless tls is verify_ca or "
+				   "verify_full",
+				   server->name);
+}
+
+static void check(struct config_load *load, const struct settings *settings)
+{
+	if (!config_has_section(load, "server"))
+		config_add_fault(load, "server", NULL, NULL,
+				 "no [server NAME] section; at least one server is needed");
+	for (size_t i = 0; i < settings->server_count; i++) {
+		check_address(load, settings, i);
+		check_ca(load, &settings->servers[i]);
+	}
+}
+
+static const struct section sections[] = {
+	{ "monitor", SECTION_ONE, monitor_rows, monitor_at, NULL, "How servers are watched." },
+	{ "replication", SECTION_ONE, replication_rows, replication_at, NULL,
+	  "How servers replicate." },
+	{ "server", SECTION_MANY, server_rows, server_at, add_server,
+	  "A database server; at least one." },
+	{ .name = "witness", .kind = SECTION_LATER },
+	{ .name = "peer", .kind = SECTION_LATER },
+	{ 0 },
+};
+
+const struct setting_room setting_room_cluster = { sections, NULL, check };
