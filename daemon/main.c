@@ -28,13 +28,14 @@
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum {
-	DRAIN_MS = 30000,   /* clients that have not come to an end by then are cut off */
-	DRAIN_LOOK_MS = 50, /* between two looks whether all are gone */
+	DRAIN_MS = 30000, /* clients that have not come to an end by then are cut off */
+	LOOK_MS = 20, /* between two looks whether all are gone, or all workers have new settings */
 	REASON_BYTES = 512,
 };
 
 enum daemon_state {
 	DAEMON_SERVING,
+	DAEMON_RELOADING, /* until all workers have adopted the settings; they do so between two events */
 	DAEMON_DRAINING, /* no new clients, until the old ones are gone or `deadline_ms` */
 	DAEMON_STOPPING,
 };
@@ -48,10 +49,16 @@ struct daemon {
 	sigset_t signals;
 };
 
+/* What systemd hears, if it listens. A reload begins with a time, so that it can tell it from a late word about one before. */
 static void notify(const char *state)
 {
 #ifdef HAVE_LIBSYSTEMD
-	sd_notify(0, state);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sd_notifyf(0, "%s\nMONOTONIC_USEC=%llu", state,
+		   (unsigned long long)now.tv_sec * 1000000 +
+			   (unsigned long long)now.tv_nsec / 1000);
 #else
 	(void)state;
 #endif
@@ -178,6 +185,7 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 	return true;
 }
 
+/* What happens between the words RELOADING and READY is a reload to systemd, also one that was refused. */
 static void reload(struct daemon *daemon)
 {
 	char *said;
@@ -196,8 +204,24 @@ static void reload(struct daemon *daemon)
 	use_log_settings(wanted);
 	settings_unref(daemon->settings);
 	daemon->settings = wanted;
-	log_info(NULL, "reloaded: %zu server%s", wanted->server_count,
-		 wanted->server_count == 1 ? "" : "s");
+	daemon->state = DAEMON_RELOADING;
+}
+
+static void begin_reload(struct daemon *daemon)
+{
+	notify("RELOADING=1");
+	reload(daemon);
+	if (daemon->state != DAEMON_RELOADING)
+		notify("READY=1");
+}
+
+static void end_reload(struct daemon *daemon)
+{
+	size_t count = daemon->settings->server_count;
+
+	log_info(NULL, "reloaded: %zu server%s", count, count == 1 ? "" : "s");
+	notify("READY=1");
+	daemon->state = DAEMON_SERVING;
 }
 
 static void drain(struct daemon *daemon)
@@ -211,9 +235,11 @@ static void drain(struct daemon *daemon)
 
 static void obey(struct daemon *daemon, int signal)
 {
-	if (signal == SIGHUP && daemon->state == DAEMON_SERVING)
-		reload(daemon);
-	else if (signal == SIGTERM && daemon->state == DAEMON_SERVING)
+	bool serving = daemon->state == DAEMON_SERVING || daemon->state == DAEMON_RELOADING;
+
+	if (signal == SIGHUP && serving)
+		begin_reload(daemon);
+	else if (signal == SIGTERM && serving)
 		drain(daemon);
 	else if (signal == SIGTERM || signal == SIGINT)
 		daemon->state = DAEMON_STOPPING;
@@ -222,12 +248,23 @@ static void obey(struct daemon *daemon, int signal)
 /* 0: none came in time. */
 static int wait_for_signal(const struct daemon *daemon)
 {
-	static const struct timespec look = { 0, DRAIN_LOOK_MS * 1000000L };
+	static const struct timespec look = { 0, LOOK_MS * 1000000L };
 	int signal;
 
 	signal = sigtimedwait(&daemon->signals, NULL,
-			      daemon->state == DAEMON_DRAINING ? &look : NULL);
+			      daemon->state == DAEMON_SERVING ? NULL : &look);
 	return signal > 0 ? signal : 0;
+}
+
+static void look_at_drain(struct daemon *daemon)
+{
+	if (proxy_drained(daemon->proxy)) {
+		daemon->state = DAEMON_STOPPING;
+	} else if (clock_ms() >= daemon->deadline_ms) {
+		log_warning(NULL, "clients are still there after %d s; they are cut off",
+			    DRAIN_MS / 1000);
+		daemon->state = DAEMON_STOPPING;
+	}
 }
 
 static void serve(struct daemon *daemon)
@@ -237,15 +274,10 @@ static void serve(struct daemon *daemon)
 
 		if (signal)
 			obey(daemon, signal);
-		if (daemon->state != DAEMON_DRAINING)
-			continue;
-		if (proxy_drained(daemon->proxy)) {
-			daemon->state = DAEMON_STOPPING;
-		} else if (clock_ms() >= daemon->deadline_ms) {
-			log_warning(NULL, "clients are still there after %d s; they are cut off",
-				    DRAIN_MS / 1000);
-			daemon->state = DAEMON_STOPPING;
-		}
+		if (daemon->state == DAEMON_DRAINING)
+			look_at_drain(daemon);
+		else if (daemon->state == DAEMON_RELOADING && proxy_reloaded(daemon->proxy))
+			end_reload(daemon);
 	}
 }
 
@@ -259,6 +291,7 @@ static int run(const char *path, struct settings *settings)
 	if (started) {
 		serve(&daemon);
 		log_info(NULL, "stopping");
+		notify("STOPPING=1");
 		proxy_stop(daemon.proxy);
 	}
 	settings_unref(daemon.settings);

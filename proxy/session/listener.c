@@ -33,7 +33,7 @@ struct listener {
 	pthread_t thread;
 	bool started;
 	int spare_fd; /* given up for a moment to tell a client that there are no more files */
-	unsigned max_clients;
+	_Atomic unsigned max_clients;
 	size_t count;
 	struct socket sockets[];
 };
@@ -170,6 +170,16 @@ static void out_of_files(struct socket *s)
 	s->listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* Clients on their way to a worker count as well. */
+static bool is_full(const struct listener *l)
+{
+	unsigned limit = l->max_clients, count = 0;
+
+	for (unsigned i = 0; limit && i < l->shared->worker_count; i++)
+		count += atomic_load_explicit(&l->shared->workers[i].client_count, memory_order_relaxed);
+	return limit && count >= limit;
+}
+
 static bool accept_one(struct socket *s)
 {
 	struct sockaddr_storage peer = { 0 };
@@ -184,7 +194,7 @@ static bool accept_one(struct socket *s)
 			out_of_files(s);
 		return errno == ECONNABORTED || errno == EINTR;
 	}
-	if (s->listener->max_clients && atomic_load(&shared->clients) >= s->listener->max_clients) {
+	if (is_full(s->listener)) {
 		turn_away(fd);
 		return true;
 	}
@@ -241,6 +251,11 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 			return NULL;
 		}
 	return l;
+}
+
+void listener_set_limit(struct listener *listener, unsigned max_clients)
+{
+	listener->max_clients = max_clients;
 }
 
 static void *run(void *arg)

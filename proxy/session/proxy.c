@@ -145,8 +145,21 @@ bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, siz
 	}
 	settings_unref(proxy->settings);
 	proxy->settings = settings_ref(settings);
+	listener_set_limit(proxy->listener, settings->proxy.max_clients);
 	cluster_reload(proxy->shared.cluster, settings);
 	return true;
+}
+
+bool proxy_reloaded(struct proxy *proxy)
+{
+	bool done;
+
+	pthread_mutex_lock(&proxy->lock);
+	done = proxy->snapshot->settings == proxy->settings;
+	for (unsigned i = 0; i < proxy->shared.worker_count; i++)
+		done = done && atomic_load(&proxy->shared.workers[i].adopted) >= proxy->snapshot->number;
+	pthread_mutex_unlock(&proxy->lock);
+	return done;
 }
 
 void proxy_drain(struct proxy *proxy)

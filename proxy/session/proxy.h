@@ -17,6 +17,8 @@ struct proxy *proxy_start(struct settings *settings, char *why, size_t why_size)
 /* SIGHUP: servers, users and limits change, clients stay. Listeners and the number of threads need a restart: a change in them is
  * refused with the reason and nothing changes. */
 bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, size_t why_size);
+/* True when all workers live by the settings of the last reload. */
+bool proxy_reloaded(struct proxy *proxy);
 /* SIGTERM: no new clients; idle ones are closed, others at their next statement boundary outside a transaction. */
 void proxy_drain(struct proxy *proxy);
 /* True when no client is left. */

@@ -349,6 +349,7 @@ static void adopt(struct worker *w, struct snapshot *snapshot)
 	refresh_contexts(w);
 	advance_some(&w->for_primary, length(&w->for_primary));
 	worker_unpark_all(w);
+	atomic_store(&w->adopted, snapshot->number);
 }
 
 /* ---- Messages ---- */
@@ -565,6 +566,7 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	if (!adopt_pools(w, first))
 		return false;
 	w->snapshot = snapshot_ref(first);
+	atomic_store(&w->adopted, first->number);
 	return true;
 }
 

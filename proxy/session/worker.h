@@ -37,6 +37,7 @@ struct worker {
 	struct io_loop loop;
 	struct inbox inbox;
 	struct snapshot *snapshot; /* the one adopted */
+	_Atomic uint64_t adopted;  /* its number; for any thread */
 	struct server_pool *pools[CLUSTER_MAX_SERVERS]; /* by index in the snapshot */
 	struct server_pool *old_pools[CLUSTER_MAX_SERVERS]; /* of servers gone from the settings, until empty */
 	struct client_list clients;

@@ -468,14 +468,56 @@ def test_reload_wait_timeout(trio):
         assert client.value("SELECT 1") == 1
         daemon.reload({"proxy": {"wait_timeout": "1s"}})
         wait_log(daemon, "info reloaded")
-
-        def closed():
-            with daemon.connect() as fresh:
-                assert fresh.value("SELECT 1") == 1
-                fresh.socket.settimeout(3)
-                return fresh.closed_by_peer()
-        sandbox.wait_for(closed, 20, "an idle client to be closed")
+        with daemon.connect() as fresh:
+            assert fresh.value("SELECT 1") == 1
+            fresh.socket.settimeout(20)
+            assert fresh.closed_by_peer()
         assert client.value("SELECT 1") == 1
+
+
+def test_reload_max_clients(trio):
+    """Once the reload is told, the next client meets the new limit; those that are there stay."""
+    with front(trio) as daemon, daemon.connect() as first, daemon.connect() as second:
+        daemon.reload({"proxy": {"max_clients": 2}})
+        wait_log(daemon, "info reloaded")
+        with pytest.raises(MysqlError) as refused:
+            daemon.connect()
+        assert refused.value.number == 1040
+        assert first.value("SELECT 1") == second.value("SELECT 1") == 1
+        daemon.reload({"proxy": {"max_clients": 3}})
+        sandbox.wait_for(lambda: daemon.log_text().count("info reloaded") == 2, 10, "the second reload")
+        with daemon.connect() as third:
+            assert third.value("SELECT 1") == 1
+
+
+# ---- systemd ----------------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def listening_systemd(folder, monkeypatch):
+    """What a unit of Type=notify-reload is to its service; gives a function that waits for the next word."""
+    path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(path))
+        ear.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        yield lambda: dict(line.split("=", 1) for line in ear.recv(4096).decode().split("\n") if line)
+
+
+def test_systemd_is_told(trio, tmp_path, monkeypatch):
+    with listening_systemd(tmp_path, monkeypatch) as next_word, front(trio) as daemon:
+        assert next_word()["READY"] == "1"
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.reload({"proxy": {"causal_wait": "30ms"}})
+        word = next_word()
+        assert word["RELOADING"] == "1"
+        assert before <= int(word["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        assert next_word()["READY"] == "1"
+        daemon.reload({"tandem": {"threads": 3}})
+        assert next_word()["RELOADING"] == "1"
+        assert next_word()["READY"] == "1", "a refused reload is over, too"
+        daemon.process.signal(signal.SIGTERM)
+        assert next_word()["STOPPING"] == "1"
+        assert ended(daemon) == 0
 
 
 # ---- stop -------------------------------------------------------------------------------------------------------------
