@@ -1,11 +1,14 @@
 #include "base/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum {
 	LOG_MESSAGE_BYTES = 2048, /* longer messages are cut */
@@ -119,6 +122,104 @@ static void add_json_line(struct line *line, enum log_level level, const char *s
 	add_text(line, "\"}");
 }
 
+static void write_line(enum log_level level, const char *subject, const char *message)
+{
+	struct line line; /* not cleared: it is large, and only what is written goes out */
+
+	line.len = 0;
+	if (chosen_format == LOG_FORMAT_JSON)
+		add_json_line(&line, level, subject, message);
+	else
+		add_text_line(&line, level, subject, message);
+	line.bytes[line.len++] = '\n';
+	/* Nothing sensible can be done when standard error does not take it. */
+	if (write(STDERR_FILENO, line.bytes, line.len) < 0)
+		return;
+}
+
+/* --- lines that somebody else can provoke --- */
+
+enum { PLACES = 64, PLACE_MS = 1000, SAMPLE_BYTES = 100 };
+
+/* A place in the source that has written lines lately. */
+struct place {
+	const char *format; /* told apart by address; NULL: free */
+	uint64_t until_ms;  /* its second ends */
+	enum log_level level;
+	unsigned written;
+	unsigned left_out;
+	char sample[SAMPLE_BYTES]; /* the last message that was written */
+};
+
+static pthread_mutex_t places_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct place places[PLACES];
+
+/* Its second is over. */
+static void end_second(struct place *place)
+{
+	char message[SAMPLE_BYTES + 64];
+
+	if (place->left_out) {
+		snprintf(message, sizeof(message), "%u more lines were left out like \"%s\"",
+			 place->left_out, place->sample);
+		write_line(place->level, "", message);
+	}
+	place->format = NULL;
+}
+
+static void end_seconds(uint64_t now_ms)
+{
+	for (size_t i = 0; i < PLACES; i++)
+		if (places[i].format && now_ms >= places[i].until_ms)
+			end_second(&places[i]);
+}
+
+/* NULL when there are more than can be watched: then nothing is left out. */
+static struct place *find_place(const char *format)
+{
+	struct place *free_place = NULL;
+
+	for (size_t i = 0; i < PLACES; i++) {
+		if (places[i].format == format)
+			return &places[i];
+		if (!places[i].format && !free_place)
+			free_place = &places[i];
+	}
+	if (free_place)
+		*free_place = (struct place){ .format = format, .until_ms = clock_ms() + PLACE_MS };
+	return free_place;
+}
+
+/* False: it is one too many. */
+static bool admit(enum log_level level, const char *format, const char *message)
+{
+	struct place *place;
+	bool ok = true;
+
+	pthread_mutex_lock(&places_lock);
+	end_seconds(clock_ms());
+	place = find_place(format);
+	if (place && place->written >= LOG_BURST) {
+		place->left_out++;
+		ok = false;
+	} else if (place) {
+		place->written++;
+		place->level = level;
+		snprintf(place->sample, sizeof(place->sample), "%.*s", SAMPLE_BYTES - 1, message);
+	}
+	pthread_mutex_unlock(&places_lock);
+	return ok;
+}
+
+void log_flush(void)
+{
+	pthread_mutex_lock(&places_lock);
+	end_seconds(clock_ms());
+	pthread_mutex_unlock(&places_lock);
+}
+
+/* --- all lines --- */
+
 void log_init(enum log_format format, enum log_level level)
 {
 	chosen_format = format;
@@ -128,13 +229,11 @@ void log_init(enum log_format format, enum log_level level)
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)
 {
 	char message[LOG_MESSAGE_BYTES], prefix[LOG_SUBJECT_BYTES] = "";
-	struct line line; /* not cleared: it is large, and only what is written goes out */
 	va_list args;
 	int len;
 
 	if (!log_enabled(level))
 		return;
-	line.len = 0;
 	va_start(args, format);
 	len = vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
@@ -142,14 +241,9 @@ void log_write(enum log_level level, const struct log_subject *subject, const ch
 		return;
 	if ((size_t)len >= sizeof(message))
 		memcpy(message + sizeof(message) - 4, "...", 4);
+	if (subject && level < LOG_LEVEL_DEBUG && !admit(level, format, message))
+		return;
 	if (subject)
 		subject->describe(subject, prefix, sizeof(prefix));
-	if (chosen_format == LOG_FORMAT_JSON)
-		add_json_line(&line, level, prefix, message);
-	else
-		add_text_line(&line, level, prefix, message);
-	line.bytes[line.len++] = '\n';
-	/* Nothing sensible can be done when standard error does not take it. */
-	if (write(STDERR_FILENO, line.bytes, line.len) < 0)
-		return;
+	write_line(level, prefix, message);
 }

@@ -32,9 +32,15 @@ static inline bool log_enabled(enum log_level level)
 }
 
 /* Writes one line; `subject` may be NULL. The message is given without prefix, newline or secrets; control
- * characters and invalid bytes in it are escaped on the way out. */
+ * characters and invalid bytes in it are escaped on the way out. Who has a subject can often make Tandem say the same again and
+ * again, so of one `format` there are at most LOG_BURST lines a second with a subject, debug apart; a line later on tells how many
+ * were left out. */
+enum { LOG_BURST = 20 };
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)
 	__attribute__((format(printf, 3, 4), cold));
+
+/* Tells what was left out in seconds that are over; log_write() does it too. To be called every second or so. */
+void log_flush(void);
 
 #define log_error(subject, ...) log_write(LOG_LEVEL_ERROR, subject, __VA_ARGS__)
 #define log_warning(subject, ...) log_write(LOG_LEVEL_WARNING, subject, __VA_ARGS__)

@@ -345,6 +345,7 @@ static void *coordinate(void *arg)
 	while (round_of(c, &snapshot, &timeout_ms)) {
 		publish(c, snapshot);
 		bury_finished(c);
+		log_flush();
 		wait_for_news(c, timeout_ms);
 	}
 	return NULL;

@@ -20,7 +20,9 @@ enum { BACKLOG = 4096, ACCEPT_BATCH = 64 };
 struct listener;
 
 struct socket {
+	struct log_subject subject;
 	struct listener *listener;
+	char *address;
 	struct event *event;
 	int fd;
 	char *path; /* of a Unix socket, removed at the end */
@@ -162,7 +164,7 @@ static void out_of_files(struct socket *s)
 {
 	int fd;
 
-	log_warning(NULL, "out of file descriptors: raise LimitNOFILE or ulimit -n; clients are turned away");
+	log_warning(&s->subject, "out of file descriptors: raise LimitNOFILE or ulimit -n; clients are turned away");
 	close(s->listener->spare_fd);
 	fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
@@ -213,8 +215,16 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
 
 /* ---- Life ---- */
 
-static bool open_socket(struct socket *s, const char *address, char *why, size_t why_size)
+static void describe(const struct log_subject *subject, char *out, size_t size)
 {
+	const struct socket *s = (const struct socket *)((const char *)subject - offsetof(struct socket, subject));
+
+	snprintf(out, size, "listener %s", s->address);
+}
+
+static bool open_socket(struct socket *s, char *why, size_t why_size)
+{
+	const char *address = s->address;
 	bool ok = !strncmp(address, "unix:", 5) ? bind_unix(s, address, address + 5, why, why_size) :
 						  bind_tcp(s, address, why, why_size);
 
@@ -236,7 +246,7 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 	l->max_clients = settings->proxy.max_clients;
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (size_t i = 0; i < count; i++)
-		l->sockets[i] = (struct socket){ .listener = l, .fd = -1 };
+		l->sockets[i] = (struct socket){ { describe }, .listener = l, .fd = -1 };
 	l->count = count;
 	l->base = event_base_new();
 	if (!l->base || !inbox_init(&l->inbox, l->base, l)) {
@@ -246,7 +256,7 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++)
-		if (!open_socket(&l->sockets[i], settings->proxy.listen[i], why, why_size)) {
+		if (!(l->sockets[i].address = strdup(settings->proxy.listen[i])) || !open_socket(&l->sockets[i], why, why_size)) {
 			listener_free(l);
 			return NULL;
 		}
@@ -316,6 +326,8 @@ void listener_free(struct listener *listener)
 {
 	listener_stop(listener);
 	close_sockets(listener);
+	for (size_t i = 0; i < listener->count; i++)
+		free(listener->sockets[i].address);
 	inbox_fini(&listener->inbox);
 	event_base_free(listener->base);
 	if (listener->spare_fd >= 0)

@@ -285,7 +285,9 @@ static enum proof check_clear(struct client *c, const struct account *a)
 	uint8_t key[32], mine[32];
 
 	if (!l->tls && strcmp(c->host, "localhost")) {
-		log_warning(&c->subject, "account uses %s: its clients need TLS, or a [user %s] section", a->plugin, a->user);
+		if (l->step == LOGIN_ACCOUNT) /* the accounts have been read again, this is the last word */
+			log_warning(&c->subject, "account uses %s: its clients need TLS, or a [user %s] section", a->plugin,
+				    a->user);
 		return PROOF_BAD;
 	}
 	if (l->step != LOGIN_CLEAR) {

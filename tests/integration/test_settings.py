@@ -490,6 +490,35 @@ def test_reload_max_clients(trio):
             assert third.value("SELECT 1") == 1
 
 
+# ---- the log ------------------------------------------------------------------------------------------------------------
+
+def test_a_crowd_of_peers_does_not_fill_the_log(trio):
+    """Sixty clients that say nothing are one event to who reads the log."""
+    with front(trio, {"proxy": {"wait_timeout": "1s"}}) as daemon:
+        clients = [daemon.connect() for _ in range(60)]
+        for client in clients:
+            wait_gone(client)
+        wait_log(daemon, r"info [0-9]+ more lines were left out like \"idle for longer")
+        told = len(re.findall(r": idle for longer", daemon.log_text()))
+        left_out = sum(int(n) for n in re.findall(r"info ([0-9]+) more lines were left out", daemon.log_text()))
+        assert told + left_out == 60
+        assert told <= 40, "twenty a second, and they may have fallen into two seconds"
+
+
+def test_account_that_needs_tls_is_told_once(trio):
+    for server in trio.servers:
+        server.sql("INSTALL SONAME 'auth_ed25519'")
+    trio.primary.sql("CREATE USER safe@'%' IDENTIFIED VIA ed25519 USING PASSWORD('safe')")
+    with front(trio) as daemon:
+        with pytest.raises(MysqlError) as refused:
+            daemon.connect("safe", "safe")
+        assert refused.value.number == 1045
+        wait_log(daemon, r"account uses ed25519: its clients need TLS, or a \[user safe\] section")
+        with daemon.connect() as client:
+            assert client.value("SELECT 1") == 1
+        assert daemon.log_text().count("need TLS") == 1
+
+
 # ---- systemd ----------------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager

@@ -147,6 +147,45 @@ static void test_log_levels(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(caught, "debug and this\n"));
 }
 
+static unsigned count(const char *text, const char *word)
+{
+	unsigned n = 0;
+
+	for (; (text = strstr(text, word)); text++)
+		n++;
+	return n;
+}
+
+/* A burst about a peer is cut, and what was left out is told; other lines, and debug lines, are not. */
+static void test_log_burst(void)
+{
+	FILE *file;
+	int saved = catch_begin(&file);
+	uint64_t began = clock_ms();
+
+	log_init(LOG_FORMAT_TEXT, LOG_LEVEL_DEBUG);
+	for (unsigned i = 0; i < 3 * LOG_BURST; i++) {
+		log_info(&client, "rude %u", i);
+		log_info(NULL, "plain %u", i);
+		log_debug(&client, "detail %u", i);
+	}
+	log_info(&client, "polite");
+	CU_ASSERT_TRUE_FATAL(clock_ms() - began < 1000);
+	while (clock_ms() - began < 1100) /* its second must be over */
+		usleep(1000);
+	log_flush();
+	log_info(&client, "rude %u", 0);
+	log_init(LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+	catch_end(file, saved);
+	CU_ASSERT_EQUAL(count(caught, ": rude "), LOG_BURST + 1);
+	CU_ASSERT_EQUAL(count(caught, "info plain "), 3 * LOG_BURST);
+	CU_ASSERT_EQUAL(count(caught, ": detail "), 3 * LOG_BURST);
+	CU_ASSERT_EQUAL(count(caught, ": polite"), 1);
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(caught, "info 40 more lines were left out like \"rude 19\"\n"));
+	CU_ASSERT_EQUAL(count(caught, "left out"), 1);
+}
+
 /* --- clock --- */
 
 static void test_clock(void)
@@ -459,6 +498,7 @@ void suite_base(void)
 		{ "log subject", test_log_subject },
 		{ "log long message", test_log_long_message },
 		{ "log levels", test_log_levels },
+		{ "log burst", test_log_burst },
 		{ "clock", test_clock },
 		{ "buf is empty", test_buf_is_empty },
 		{ "buf gives memory back", test_buf_gives_memory_back },
