@@ -311,7 +311,7 @@ static bool round_of(struct cluster *c, struct snapshot **out, int *timeout_ms)
 	*out = NULL;
 	pthread_mutex_lock(&c->lock);
 	go = !c->stop;
-	if (go && c->next_settings)
+	if (go && c->next_settings && !c->operating[0])
 		adopt_settings(c);
 	if (go) {
 		expire_silent(c, now);
@@ -366,9 +366,12 @@ static void free_cluster(struct cluster *c)
 	if (c->next_settings)
 		settings_unref(c->next_settings);
 	settings_unref(c->settings);
+	pthread_cond_destroy(&c->idle);
 	pthread_mutex_destroy(&c->lock);
 	if (c->wake_fd >= 0)
 		close(c->wake_fd);
+	if (c->gate_fd >= 0)
+		close(c->gate_fd);
 	free(c);
 }
 
@@ -406,7 +409,9 @@ static struct cluster *new_cluster(struct settings *settings,
 	atomic_init(&c->account_job.asked, 1);
 	atomic_init(&c->catalog_job.asked, 1);
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->idle, NULL);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->gate_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return c;
 }
 
@@ -435,7 +440,7 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 
 	mysql_library_init(0, NULL, NULL);
 	c = new_cluster(settings, listener, owner);
-	if (!c || c->wake_fd < 0) {
+	if (!c || c->wake_fd < 0 || c->gate_fd < 0) {
 		log_error(NULL, "cluster watch: %s", strerror(errno));
 		goto failed;
 	}
@@ -463,8 +468,11 @@ void cluster_stop(struct cluster *cluster)
 		return;
 	pthread_mutex_lock(&cluster->lock);
 	cluster->stop = true;
-	pthread_mutex_unlock(&cluster->lock);
 	cluster_wake(cluster);
+	/* An operation goes back or finishes first; it needs the members. */
+	while (cluster->operating[0])
+		pthread_cond_wait(&cluster->idle, &cluster->lock);
+	pthread_mutex_unlock(&cluster->lock);
 	pthread_join(cluster->thread, NULL);
 	stop_members(cluster);
 	free_cluster(cluster);

@@ -168,7 +168,7 @@ static void set_reads(struct member *m, bool takes)
 			    m->server->name);
 }
 
-void cluster_judge(struct cluster *cluster)
+static void judge_roles(struct cluster *cluster)
 {
 	struct role_view views[CLUSTER_MAX_SERVERS];
 	struct role_verdict verdict;
@@ -180,6 +180,35 @@ void cluster_judge(struct cluster *cluster)
 	for (size_t i = 0; i < cluster->member_count; i++) {
 		cluster->members[i]->source = verdict.source[i];
 		set_role(cluster->members[i], verdict.roles[i], cluster);
+	}
+	set_primary(cluster, &verdict);
+}
+
+void cluster_judge(struct cluster *cluster)
+{
+	/* In the middle of an operation the servers show a state that nobody is meant to act on. */
+	if (!cluster->operating[0])
+		judge_roles(cluster);
+	for (size_t i = 0; i < cluster->member_count; i++)
+		set_reads(cluster->members[i], judge_reads(cluster, cluster->members[i]));
+}
+
+void cluster_enthrone(struct cluster *cluster, struct member *primary)
+{
+	struct role_verdict verdict = { .primary = -1 };
+
+	for (size_t i = 0; i < cluster->member_count; i++)
+		if (cluster->members[i] == primary)
+			verdict.primary = (int)i;
+	cluster->root = verdict.primary;
+	for (size_t i = 0; i < cluster->member_count; i++) {
+		struct member *m = cluster->members[i];
+
+		m->source = m == primary ? -1 : verdict.primary;
+		if (m == primary)
+			set_role(m, ROLE_PRIMARY, cluster);
+		else if (m->role == ROLE_PRIMARY || m->role == ROLE_REPLICA)
+			set_role(m, ROLE_REPLICA, cluster);
 	}
 	set_primary(cluster, &verdict);
 	for (size_t i = 0; i < cluster->member_count; i++)

@@ -68,11 +68,12 @@ static unsigned whole_seconds(uint32_t ms)
 	return (ms + 999) / 1000 + 1;
 }
 
-static void set_options(MYSQL *mysql, const struct server_settings *server,
+static void set_options(MYSQL *mysql, const struct line *line, const struct server_settings *server,
 			const struct monitor_settings *monitor, bool tls)
 {
 	unsigned connect_s = (monitor->connect_timeout_ms + 999) / 1000;
-	unsigned read_s = whole_seconds(monitor->read_timeout_ms) + 10;
+	unsigned read_s = line->patience_s ? line->patience_s
+					   : whole_seconds(monitor->read_timeout_ms) + 10;
 	unsigned protocol =
 		strncmp(server->address, "unix:", 5) ? MYSQL_PROTOCOL_TCP : MYSQL_PROTOCOL_SOCKET;
 	my_bool enforce = tls;
@@ -132,7 +133,7 @@ static MYSQL *dial(struct line *line, const struct server_settings *server,
 			mysql_close(mysql);
 		return NULL;
 	}
-	set_options(mysql, server, monitor, tls);
+	set_options(mysql, line, server, monitor, tls);
 	if (mysql_real_connect(mysql, target.host, monitor->user, monitor->password, NULL,
 			       target.port, target.socket, CLIENT_REMEMBER_OPTIONS))
 		return mysql;
@@ -240,6 +241,12 @@ bool line_error_is_loss(const struct line *line)
 {
 	return (line->error >= CR_MIN_ERROR && line->error <= CR_MAX_ERROR) ||
 	       line->error == ER_SERVER_SHUTDOWN || line->error == ER_CONNECTION_KILLED;
+}
+
+void line_set_error(struct line *line, const char *text)
+{
+	line->error = ER_UNKNOWN_ERROR;
+	snprintf(line->error_text, sizeof(line->error_text), "%s", text);
 }
 
 const char *row_text(MYSQL_ROW row, unsigned column)

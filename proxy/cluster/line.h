@@ -17,6 +17,7 @@ struct line {
 	int fd; /* under the lock: -1 while closed. A duplicate of the connection's: the library closes its own when a call
 		   * fails, and the number may be somebody else's socket a moment later */
 	bool cut;	/* under the lock: line_cut() came while it was open */
+	unsigned patience_s; /* set between line_init() and line_open(): no call waits longer; 0: ten seconds more than [monitor] read_timeout */
 	bool logged_in; /* the last line_open() got through the login, whatever came then */
 	unsigned error; /* of the last failure; 0 when there was none */
 	char error_text[256];
@@ -40,6 +41,9 @@ MYSQL_RES *line_query(struct line *line, const char *statement) __attribute__((w
 bool line_error_is_limit(const struct line *line);
 /* The connection itself failed, as against an error the server answered with. */
 bool line_error_is_loss(const struct line *line);
+
+/* For what went wrong on our side of a call: no number of the server's. */
+void line_set_error(struct line *line, const char *text);
 
 /* Readers of a stored row: the text or "" for SQL NULL, and numbers from it. */
 const char *row_text(MYSQL_ROW row, unsigned column);

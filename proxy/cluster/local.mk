@@ -7,6 +7,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/catalog.h \
 	proxy/cluster/cluster.c \
 	proxy/cluster/cluster.h \
+	proxy/cluster/control.c \
+	proxy/cluster/control.h \
 	proxy/cluster/flavour.c \
 	proxy/cluster/flavour.h \
 	proxy/cluster/gtid.c \
@@ -19,7 +21,10 @@ libcluster_a_SOURCES = \
 	proxy/cluster/member.h \
 	proxy/cluster/monitor.c \
 	proxy/cluster/observation.h \
+	proxy/cluster/operation.h \
 	proxy/cluster/publish.c \
+	proxy/cluster/replication.c \
+	proxy/cluster/replication.h \
 	proxy/cluster/roles.c \
 	proxy/cluster/roles.h \
 	proxy/cluster/snapshot.c \

@@ -23,6 +23,7 @@ enum {
 	CLUSTER_CHECK_MS = 5000,	   /* accounts and routines, changed behind Tandem's back */
 	CLUSTER_VARIABLES_MS = 30000,	   /* what SET GLOBAL changed there */
 	CLUSTER_TABLE_DEADLINE_MS = 10000, /* reading a whole table takes longer than a look */
+	CONTROL_NAME = 96,		   /* what an operation calls itself */
 };
 
 /* Work for a monitor besides looking. */
@@ -55,6 +56,7 @@ struct member {
 	bool has_seen;
 	struct observation seen;
 	uint64_t heard_ms; /* last answer */
+	uint64_t look_started_ms; /* when the look began that brought `seen` */
 	uint64_t due_ms;   /* no answer by then: down by silence; 0 not waiting */
 	unsigned tasks;
 	struct variable_list *variables;
@@ -108,6 +110,14 @@ struct cluster {
 	uint64_t next_check_ms;
 	uint64_t next_refresh_ms;
 	_Atomic bool variables_asked;
+	/* control.c: */
+	char operating[CONTROL_NAME]; /* the operation that has the grip, "" none: roles stay, settings are not adopted */
+	pthread_cond_t idle;	      /* `operating` became "" */
+	enum gate gate;
+	uint64_t gate_number; /* the first snapshot with this gate; 0: not made yet */
+	uint64_t fork_number;
+	struct gtid_set fork;
+	int gate_fd; /* eventfd: cluster_gate_moved() */
 
 	/* The coordinator's own. */
 	uint64_t number;
@@ -131,6 +141,9 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster);
 
 /* judge.c: roles, lag and who takes reads, from what the monitors brought. Locked; sets cluster->changed. */
 void cluster_judge(struct cluster *cluster);
+
+/* judge.c: gives `primary` the role by decree; every other replica follows it. Locked; sets cluster->changed. */
+void cluster_enthrone(struct cluster *cluster, struct member *primary);
 
 /* cluster.c */
 void cluster_wake(struct cluster *cluster);

@@ -152,7 +152,7 @@ static bool differs_publicly(const struct observation *a, const struct observati
 }
 
 static void publish_seen(struct member *m, const struct observation *now,
-			 const struct gtid_set *before)
+			 const struct gtid_set *before, uint64_t started)
 {
 	bool restarted;
 
@@ -169,6 +169,7 @@ static void publish_seen(struct member *m, const struct observation *now,
 	take_address(m);
 	m->seen = *now;
 	m->has_seen = true;
+	m->look_started_ms = started;
 	m->was_limited = false;
 	m->heard_ms = clock_ms();
 	m->due_ms = next_due(m, m->heard_ms);
@@ -390,11 +391,12 @@ static bool look(struct member *m, const struct turn *turn, struct observation *
 static void take_turn(struct member *m, struct turn *turn, struct observation *seen)
 {
 	struct gtid_set before;
+	uint64_t started = clock_ms();
 
 	atomic_store(&m->suspect, false);
 	gtid_board_read(&m->server->applied, &before);
 	if (look(m, turn, seen)) {
-		publish_seen(m, seen, &before);
+		publish_seen(m, seen, &before, started);
 		return;
 	}
 	publish_failure(m);

@@ -56,6 +56,9 @@ struct report {
 	struct remark *remarks;
 	size_t count;
 	size_t room;
+	/* Called for each line as it is added, on the thread that runs the operation; NULL: nobody looks on. Set before cluster_operate(). */
+	void (*added)(void *owner, const struct remark *remark);
+	void *added_owner;
 	/* Of a promotion or failover that was done; negative when not measured. */
 	double sql_ms;	   /* fence to candidate writable */
 	double drain_ms;   /* hold to no open write */

@@ -90,6 +90,11 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 	s->number = ++cluster->number;
 	s->settings = settings_ref(cluster->settings);
 	s->primary = cluster->primary;
+	s->gate = cluster->gate;
+	if (!cluster->gate_number)
+		cluster->gate_number = s->number;
+	s->fork_number = cluster->fork_number;
+	s->fork = cluster->fork;
 	if (s->primary < 0)
 		s->primary_why = strdup(cluster->primary_why[0] ? cluster->primary_why
 								: "no server has been asked yet");

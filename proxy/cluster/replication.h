@@ -56,7 +56,11 @@ bool replication_forget(struct subject *s) CHECKED;
  * it. */
 bool replication_demote_to(struct subject *s, const struct replication_source *source) CHECKED;
 bool replication_follow(struct subject *s, const struct replication_source *source) CHECKED;
-/* Ends the Binlog Dump threads that serve server_id: without this a server that follows its former replica sleeps 100 ms. */
-bool replication_end_dump(struct subject *s, uint32_t server_id) CHECKED;
+/*
+ * Ends the Binlog Dump threads of the account `user`. The thread of a replica that went away stays until its next heartbeat fails, and
+ * when a server with the same id comes back before, its new thread sleeps for 100 ms. A server does not tell which thread serves whom, so
+ * this is for a server that nobody follows any more; somebody else's link of that account connects again by itself.
+ */
+bool replication_end_dumps(struct subject *s, const char *user) CHECKED;
 
 #endif
