@@ -9,6 +9,7 @@ static const char *const server_tls[] = { "off",       "preferred",   "required"
 static const char *const promote[] = { "neutral", "prefer", "never", NULL };
 static const char *const failover[] = { "manual", "auto", NULL };
 static const char *const durability[] = { "available", "strict", NULL };
+static const char *const fence[] = { "required", "best_effort", NULL };
 
 #define MONITOR(field)	   offsetof(struct monitor_settings, field)
 #define REPLICATION(field) offsetof(struct replication_settings, field)
@@ -24,19 +25,32 @@ static const struct setting monitor_rows[] = {
 	  "Time for the watching connection to be made." },
 	{ "read_timeout", DURATION(MONITOR(read_timeout_ms), "1500ms", "100ms", "1min"), 0,
 	  "A server silent for longer is down." },
-	{ "failover", CHOICE(0, "manual", failover), SETTING_LATER,
-	  "Whether a dead primary is replaced by itself." },
+	{ "failover", CHOICE(MONITOR(failover), "manual", failover), 0,
+	  "Whether a dead primary is replaced by itself, or `tandemctl failover` is waited for." },
 	{ "failover_patience", DURATION(MONITOR(failover_patience_ms), "5s", "500ms", "1h"), 0,
 	  "How long a silent primary is waited for. Hard evidence does not wait." },
-	{ "failover_holddown", DURATION(0, "10min", "0", "31d"), SETTING_LATER,
+	{ "failover_holddown", DURATION(MONITOR(failover_holddown_ms), "10min", "0", "31d"), 0,
 	  "Least time between two automatic failovers." },
-	{ "durability", CHOICE(0, "available", durability), SETTING_LATER,
+	{ "durability", CHOICE(MONITOR(durability), "available", durability), 0,
 	  "What happens to writes when no replica acknowledges: they go on, or they wait." },
-	{ "degrade_after", DURATION(0, "10s", "0", "1d"), SETTING_LATER,
+	{ "degrade_after", DURATION(MONITOR(degrade_after_ms), "10s", "0", "1d"), 0,
 	  "With durability = available: how long writes wait before they go on without a "
 	  "replica." },
-	{ "max_loss", COUNT(0, "0", "0", "1000000000"), SETTING_LATER,
+	{ "max_loss", COUNT(MONITOR(max_loss), "0", "0", "1000000000"), 0,
 	  "Acknowledged transactions that an automatic failover may lose." },
+	{ "fence_command", OTHER(text, MONITOR(fence_command), NULL), 0,
+	  "Shell command run before a failover with the facts as JSON on its standard input: to make "
+	  "sure that the old primary is gone." },
+	{ "fence", CHOICE(MONITOR(fence), "required", fence), 0,
+	  "Whether a failover goes on when fence_command fails." },
+	{ "clone_command", OTHER(text, MONITOR(clone_command), NULL), 0,
+	  "Shell command that makes a server anew as a copy of another one, for `tandemctl rejoin`." },
+	{ "event_command", OTHER(text, MONITOR(event_command), NULL), 0,
+	  "Shell command run for each event of the cluster, with the facts as JSON on its standard input." },
+	{ "event_url", OTHER(text, MONITOR(event_url), NULL), 0,
+	  "http:// address to which each event of the cluster is posted as JSON." },
+	{ "hook_timeout", DURATION(MONITOR(hook_timeout_ms), "10s", "100ms", "1h"), 0,
+	  "Time for one run of fence_command or event_command, or one post." },
 	{ 0 },
 };
 
@@ -121,11 +135,22 @@ static void check_ca(struct config_load *load, const struct server_settings *ser
 				   server->name);
 }
 
+/* What would be found out only when it is needed. */
+static void check_monitor(struct config_load *load, const struct monitor_settings *monitor)
+{
+	if (monitor->event_url && strncmp(monitor->event_url, "http://", 7))
+		config_add_fault(load, "monitor", NULL, "event_url",
+				 "[monitor] event_url = %s: must begin with http://; for https use event_command "
+				 "with a program such as curl",
+				 monitor->event_url);
+}
+
 static void check(struct config_load *load, const struct settings *settings)
 {
 	if (!config_has_section(load, "server"))
 		config_add_fault(load, "server", NULL, NULL,
 				 "no [server NAME] section; at least one server is needed");
+	check_monitor(load, &settings->monitor);
 	for (size_t i = 0; i < settings->server_count; i++) {
 		check_address(load, settings, i);
 		check_ca(load, &settings->servers[i]);

@@ -20,6 +20,16 @@ static void fini_proxy(struct proxy_settings *proxy)
 	free(proxy->server_version);
 }
 
+static void fini_monitor(struct monitor_settings *monitor)
+{
+	free(monitor->user);
+	free_secret(monitor->password);
+	free(monitor->fence_command);
+	free(monitor->clone_command);
+	free(monitor->event_command);
+	free(monitor->event_url);
+}
+
 static void fini_server(struct server_settings *server)
 {
 	free(server->name);
@@ -32,8 +42,7 @@ static void free_settings(struct settings *settings)
 {
 	free(settings->state_dir);
 	fini_proxy(&settings->proxy);
-	free(settings->monitor.user);
-	free_secret(settings->monitor.password);
+	fini_monitor(&settings->monitor);
 	free(settings->replication.user);
 	free_secret(settings->replication.password);
 	for (size_t i = 0; i < settings->server_count; i++)

@@ -14,6 +14,9 @@
 
 enum read_your_writes { RYW_OFF, RYW_SESSION, RYW_ACCOUNT, RYW_GLOBAL };
 enum promote_preference { PROMOTE_NEUTRAL, PROMOTE_PREFER, PROMOTE_NEVER };
+enum failover_mode { FAILOVER_MANUAL, FAILOVER_AUTO };
+enum durability { DURABILITY_AVAILABLE, DURABILITY_STRICT };
+enum fence_need { FENCE_REQUIRED, FENCE_BEST_EFFORT };
 
 struct server_settings {
 	char *name;
@@ -56,7 +59,18 @@ struct monitor_settings {
 	uint32_t interval_ms;	      /* 500 */
 	uint32_t connect_timeout_ms;  /* 2000 */
 	uint32_t read_timeout_ms;     /* 1500: silence longer than this on a probe makes a server down */
-	uint32_t failover_patience_ms; /* 5000 */
+	uint32_t failover_patience_ms; /* 5000: for silence; hard evidence does not wait */
+	enum failover_mode failover;
+	uint32_t failover_holddown_ms; /* 600000: between two automatic failovers */
+	enum durability durability;
+	uint32_t degrade_after_ms; /* 10000 */
+	unsigned max_loss;	   /* 0: acknowledged transactions an automatic failover may lose */
+	char *fence_command;	   /* NULL: none. Run before a failover; its failure stops that when required */
+	enum fence_need fence;
+	char *clone_command;   /* NULL: none. Makes a server anew from another one */
+	char *event_command;   /* NULL: none */
+	char *event_url;       /* NULL: none. http:// only */
+	uint32_t hook_timeout_ms; /* 10000: for each run of a fence or event hook */
 };
 
 struct replication_settings {

@@ -21,7 +21,10 @@ struct history_event {
 struct history;
 struct history *history_new(void);
 void history_free(struct history *history);
-/* text is printf-like. */
+/* `noted` is called for each event from then on, on the thread that notes it, and must neither wait nor call back. NULL: nobody
+ * any more, and nobody is being called when this returns. */
+void history_listen(struct history *history, void (*noted)(void *owner), void *owner);
+/* text is printf-like; server may be NULL. */
 void history_note(struct history *history, const char *kind, const char *server, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 /* Copies the newest up to `max` events with a number above `after`, oldest first; returns how many. */

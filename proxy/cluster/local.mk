@@ -3,16 +3,22 @@ libcluster_a_SOURCES = \
 	proxy/cluster/accounts.c \
 	proxy/cluster/accounts.h \
 	proxy/cluster/accounts_read.c \
+	proxy/cluster/candidate.c \
+	proxy/cluster/candidate.h \
 	proxy/cluster/catalog.c \
 	proxy/cluster/catalog.h \
 	proxy/cluster/cluster.c \
 	proxy/cluster/cluster.h \
 	proxy/cluster/control.c \
 	proxy/cluster/control.h \
+	proxy/cluster/evidence.c \
+	proxy/cluster/evidence.h \
 	proxy/cluster/flavour.c \
 	proxy/cluster/flavour.h \
 	proxy/cluster/gtid.c \
 	proxy/cluster/gtid.h \
+	proxy/cluster/history.c \
+	proxy/cluster/history.h \
 	proxy/cluster/judge.c \
 	proxy/cluster/lag.c \
 	proxy/cluster/lag.h \
@@ -25,6 +31,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/publish.c \
 	proxy/cluster/replication.c \
 	proxy/cluster/replication.h \
+	proxy/cluster/quarantine.c \
+	proxy/cluster/quarantine.h \
 	proxy/cluster/roles.c \
 	proxy/cluster/roles.h \
 	proxy/cluster/snapshot.c \

@@ -10,6 +10,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_base_io.c \
 	tests/unit/test_cluster.c \
 	tests/unit/test_config.c \
+	tests/unit/test_failover.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_snapshot.c \
 	tests/unit/test_sql.c \

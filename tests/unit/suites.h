@@ -6,6 +6,7 @@
 	SUITE(base_io) \
 	SUITE(cluster) \
 	SUITE(config) \
+	SUITE(failover) \
 	SUITE(gtid) \
 	SUITE(snapshot) \
 	SUITE(sql) \

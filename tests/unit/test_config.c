@@ -193,8 +193,7 @@ static void test_warnings(void)
 		  "7: warning: [web]: this version does not act on such sections\n" },
 		{ MINIMUM "[witness w1]\naddress = x\n[witness w2]\n",
 		  "5: warning: [witness]: this version does not act on such sections\n" },
-		{ MINIMUM "[monitor]\nfailover = auto\n",
-		  "6: warning: [monitor] failover: this version does not act on it\n" },
+		{ MINIMUM "[monitor]\nfailover = auto\n", "" },
 		{ MINIMUM "[monitor]\nfailover = manual\nfailover_holddown = 10min\ndurability = "
 			  "available\n"
 			  "max_loss = 0\n",

@@ -1,0 +1,264 @@
+/* What a failover decides: whether the primary is dead, who takes over, who may come back. And what is kept of it. */
+#include <CUnit/CUnit.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/cluster/candidate.h"
+#include "proxy/cluster/evidence.h"
+#include "proxy/cluster/history.h"
+#include "proxy/cluster/quarantine.h"
+
+void suite_failover(void);
+
+/* ---- Evidence: lost at 10,000, patience 5,000, heartbeats every 1,000 unless said. ---- */
+
+enum { LOST = 10000 };
+
+struct evidence_row {
+	const char *what;
+	uint64_t now;
+	bool refused;
+	struct evidence_replica replicas[3];
+	enum evidence_kind kind;
+	uint64_t again;
+	const char *why;
+};
+
+#define R(up, looked, io, heard) { "db", up, looked, THREAD_##io, heard, 1000 }
+
+static const struct evidence_row evidence_rows[] = {
+	{ "refused, the replica tries to connect", LOST + 25, true, { R(true, LOST + 20, CONNECTING, 9500) }, EVIDENCE_DEAD, 0, "refuses" },
+	{ "refused, the replica still says Yes", LOST + 5, true, { R(true, LOST + 3, RUNNING, 9500) }, EVIDENCE_WAIT, LOST + 25, "1495 ms" },
+	{ "refused, the replica said Connecting before", LOST + 5, true, { R(true, LOST - 3, CONNECTING, 9500) }, EVIDENCE_WAIT, LOST + 25,
+	  "not been asked" },
+	{ "refused, one of two not asked", LOST + 5, true, { R(true, LOST + 3, CONNECTING, 9500), R(true, LOST - 1, CONNECTING, 9500) },
+	  EVIDENCE_WAIT, LOST + 25, "not been asked" },
+	{ "refused, the replica that hears nothing is down", LOST + 25, true,
+	  { R(true, LOST + 20, CONNECTING, 9500), R(false, 100, RUNNING, 100) }, EVIDENCE_DEAD, 0, "refuses" },
+	{ "refused, the replica hears it", LOST + 600, true, { R(true, LOST + 590, RUNNING, LOST + 590) }, EVIDENCE_CUT, LOST + 1100,
+	  "network" },
+	{ "refused, one of two hears it", LOST + 600, true,
+	  { R(true, LOST + 590, CONNECTING, 9500), R(true, LOST + 590, RUNNING, LOST + 590) }, EVIDENCE_CUT, LOST + 1100, "network" },
+	{ "refused, says Yes but is deaf", LOST + 2000, true, { R(true, LOST + 1990, RUNNING, 9900) }, EVIDENCE_DEAD, 0, "refuses" },
+	{ "silent, says Yes, not deaf yet", LOST + 100, false, { R(true, LOST + 90, RUNNING, 9500) }, EVIDENCE_WAIT, LOST + 120, "hears" },
+	{ "silent, deaf, patience not over", LOST + 2000, false, { R(true, LOST + 1990, RUNNING, 9500) }, EVIDENCE_WAIT, 14000, "patience" },
+	{ "silent, deaf, patience over", LOST + 4000, false, { R(true, LOST + 3990, RUNNING, 9500) }, EVIDENCE_DEAD, 0, "silent" },
+	{ "silent, patience over, the replica hears it", LOST + 9000, false, { R(true, LOST + 8990, RUNNING, LOST + 8500) }, EVIDENCE_CUT,
+	  LOST + 9500, "network" },
+	{ "silent, patience over, no replica answers", LOST + 9000, false, { R(false, 9000, RUNNING, 9000) }, EVIDENCE_WAIT, LOST + 9500,
+	  "neither" },
+	{ "silent, no heartbeats on the link", LOST + 9000, false, { { "db", true, LOST + 8990, THREAD_RUNNING, 9000, 0 } },
+	  EVIDENCE_WAIT, LOST + 9020, "no heartbeat" },
+	{ "refused, receiver stopped", LOST + 30, true, { R(true, LOST + 20, STOPPED, 9000) }, EVIDENCE_DEAD, 0, "refuses" },
+	{ "no replica at all", LOST + 30, true, { { 0 } }, EVIDENCE_WAIT, LOST + 530, "neither" },
+};
+
+static size_t count_replicas(const struct evidence_replica *list)
+{
+	size_t n = 0;
+
+	while (n < 3 && list[n].name)
+		n++;
+	return n;
+}
+
+static void test_evidence(void)
+{
+	for (size_t i = 0; i < sizeof(evidence_rows) / sizeof(evidence_rows[0]); i++) {
+		const struct evidence_row *row = &evidence_rows[i];
+		struct evidence e = { .now_ms = row->now, .patience_ms = 5000, .primary = "db1", .heard_ms = LOST - 1000,
+				      .lost_ms = LOST, .refused = row->refused, .replicas = row->replicas,
+				      .count = count_replicas(row->replicas) };
+		struct evidence_verdict v;
+
+		evidence_judge(&e, &v);
+		if (v.kind != row->kind || v.again_ms != row->again || !strstr(v.why, row->why))
+			printf("\n%s: %d at %llu, \"%s\"\n", row->what, (int)v.kind, (unsigned long long)v.again_ms, v.why);
+		CU_ASSERT_EQUAL(v.kind, row->kind);
+		CU_ASSERT_EQUAL(v.again_ms, row->again);
+		CU_ASSERT_PTR_NOT_NULL(strstr(v.why, row->why));
+		e.up = true;
+		evidence_judge(&e, &v);
+		CU_ASSERT_EQUAL(v.kind, EVIDENCE_ALIVE);
+	}
+}
+
+/* ---- Candidates ---- */
+
+struct candidate_text {
+	const char *received, *before;
+	enum promote_preference promote;
+	const char *unfit;
+};
+
+struct candidate_row {
+	const char *what;
+	struct candidate_text list[3]; /* db2, db3, db4 */
+	const char *acknowledged;
+	unsigned max_loss;
+	bool degraded, force;
+	const char *wanted;
+	int index;
+	uint64_t loss;
+	const char *why;
+};
+
+static const struct candidate_row candidate_rows[] = {
+	{ .what = "one, level", .list = { { "0-1-10", "0-1-10" } }, .acknowledged = "0-1-10", .index = 0, .why = "most" },
+	{ .what = "the one ahead", .list = { { "0-1-9", "0-1-9" }, { "0-1-10", "0-1-10" } }, .acknowledged = "0-1-9", .index = 1, .why = "most" },
+	{ .what = "ahead beats preferred", .list = { { "0-1-9", "", PROMOTE_PREFER }, { "0-1-10", "" } }, .index = 1, .why = "most" },
+	{ .what = "among equals the preferred", .list = { { "0-1-9", "" }, { "0-1-9", "", PROMOTE_PREFER } }, .index = 1, .why = "preferred" },
+	{ .what = "never", .list = { { "0-1-9", "", PROMOTE_NEVER }, { "0-1-9", "" } }, .index = 1, .why = "most" },
+	{ .what = "only never", .list = { { "0-1-9", "", PROMOTE_NEVER } }, .index = -1, .why = "promote = never" },
+	{ .what = "never, but a person says so", .list = { { "0-1-9", "", PROMOTE_NEVER } }, .wanted = "db2", .index = 0, .why = "most" },
+	{ .what = "never is ahead", .list = { { "0-1-9", "", PROMOTE_NEVER }, { "0-1-8", "" } }, .index = -1, .why = "db2 has transactions" },
+	{ .what = "the named one lags", .list = { { "0-1-9", "" }, { "0-1-8", "" } }, .wanted = "db3", .index = -1, .why = "db2 has" },
+	{ .what = "an unknown name", .list = { { "0-1-9", "" } }, .wanted = "db9", .index = -1, .why = "no such replica" },
+	{ .what = "unfit", .list = { { "", "", PROMOTE_NEUTRAL, "is down" } }, .index = -1, .why = "db2 is down" },
+	{ .what = "a loss", .list = { { "0-1-8", "0-1-8" } }, .acknowledged = "0-1-10", .index = -1, .loss = 2, .why = "lacks 2" },
+	{ .what = "a loss within bounds", .list = { { "0-1-8", "0-1-8" } }, .acknowledged = "0-1-10", .max_loss = 2, .index = 0, .loss = 2,
+	  .why = "most" },
+	{ .what = "a loss accepted", .list = { { "0-1-8", "0-1-8" } }, .acknowledged = "0-1-10", .force = true, .index = 0, .loss = 2,
+	  .why = "most" },
+	{ .what = "a loss in one of two domains", .list = { { "0-1-8,1-1-5", "" } }, .acknowledged = "0-1-8,1-1-6", .index = -1, .loss = 1,
+	  .why = "lacks 1" },
+	{ .what = "restarted", .list = { { "0-1-8", "0-1-12" } }, .acknowledged = "0-1-8", .index = -1, .why = "restarted and has lost 4" },
+	{ .what = "degraded", .list = { { "0-1-8", "" } }, .acknowledged = "0-1-8", .degraded = true, .index = -1, .why = "stopped waiting" },
+	{ .what = "degraded, a loss is allowed", .list = { { "0-1-8", "" } }, .degraded = true, .max_loss = 1, .index = 0, .why = "most" },
+};
+
+static struct gtid_set set_of(const char *text)
+{
+	struct gtid_set set = { 0 };
+
+	CU_ASSERT_TRUE(gtid_parse(text ? text : "", text ? strlen(text) : 0, &set));
+	return set;
+}
+
+static size_t make_candidates(const struct candidate_text *texts, struct candidate *out)
+{
+	static const char *const names[] = { "db2", "db3", "db4" };
+	size_t n = 0;
+
+	for (; n < 3 && texts[n].received; n++)
+		out[n] = (struct candidate){ names[n], texts[n].unfit, texts[n].promote, set_of(texts[n].received), set_of(texts[n].before) };
+	return n;
+}
+
+static void test_candidates(void)
+{
+	for (size_t i = 0; i < sizeof(candidate_rows) / sizeof(candidate_rows[0]); i++) {
+		const struct candidate_row *row = &candidate_rows[i];
+		struct candidate list[3];
+		size_t count = make_candidates(row->list, list);
+		struct candidate_terms terms = { set_of(row->acknowledged), row->max_loss, row->degraded, row->force, row->wanted };
+		struct candidate_choice choice;
+
+		candidate_choose(list, count, &terms, &choice);
+		if (choice.index != row->index || choice.loss != row->loss || !strstr(choice.why, row->why))
+			printf("\n%s: %d, loss %llu, \"%s\"\n", row->what, choice.index, (unsigned long long)choice.loss, choice.why);
+		CU_ASSERT_EQUAL(choice.index, row->index);
+		CU_ASSERT_EQUAL(choice.loss, row->loss);
+		CU_ASSERT_PTR_NOT_NULL(strstr(choice.why, row->why));
+	}
+}
+
+/* ---- Returning servers ---- */
+
+static const struct {
+	const char *what, *mine, *theirs, *fork, *extra;
+} state_rows[] = {
+	{ "nothing since", "0-1-10", "0-1-10,0-2-15", "0-1-10", "" },
+	{ "behind", "0-1-8", "0-1-10,0-2-15", "0-1-10", "" },
+	{ "one of its own", "0-1-11", "0-1-10,0-2-15", "0-1-10", "0-1 10..11" },
+	{ "one of its own, no fork point known", "0-1-11", "0-1-10,0-2-15", "", "0-1 10..11" },
+	/* What a comparison of positions calls a subset: 15 is beyond 12. */
+	{ "one of its own under the new primary's number", "0-1-12,0-2-11", "0-1-10,0-2-15", "0-1-10", "0-1 10..12 0-2 10..11" },
+	{ "followed the new primary for a while", "0-1-10,0-2-12", "0-1-10,0-2-15", "", "" },
+	{ "another domain", "0-1-10,7-1-3", "0-1-10", "0-1-10", "7-1 0..3" },
+	{ "empty", "", "0-1-10", "0-1-10", "" },
+};
+
+static void test_binlog_states(void)
+{
+	for (size_t i = 0; i < sizeof(state_rows) / sizeof(state_rows[0]); i++) {
+		struct binlog_state mine, theirs;
+		struct gtid_set fork = set_of(state_rows[i].fork);
+		struct extra_range ranges[8];
+		char text[256] = "";
+		size_t n, len = 0;
+
+		CU_ASSERT_TRUE(binlog_state_parse(state_rows[i].mine, &mine));
+		CU_ASSERT_TRUE(binlog_state_parse(state_rows[i].theirs, &theirs));
+		n = quarantine_compare(&mine, &theirs, &fork, ranges, 8);
+		for (size_t r = 0; r < n; r++)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u-%u %llu..%llu", len ? " " : "", ranges[r].domain,
+						ranges[r].server_id, (unsigned long long)ranges[r].from,
+						(unsigned long long)ranges[r].to);
+		if (strcmp(text, state_rows[i].extra))
+			printf("\n%s: \"%s\"\n", state_rows[i].what, text);
+		CU_ASSERT_STRING_EQUAL(text, state_rows[i].extra);
+	}
+}
+
+static void test_bad_binlog_states(void)
+{
+	static const char *const rows[] = { "x", "0", "0-1", "0-1-", "0-1-1-1", "0--1", "4294967296-1-1", "0-1-1;0-2-2", "-1-1-1" };
+	struct binlog_state state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		CU_ASSERT_FALSE(binlog_state_parse(rows[i], &state));
+	CU_ASSERT_TRUE(binlog_state_parse(" 0-1-1 ,\n0-2-2", &state));
+	CU_ASSERT_EQUAL(state.count, 2);
+}
+
+/* ---- History ---- */
+
+static void count_noted(void *owner)
+{
+	++*(int *)owner;
+}
+
+static void test_history(void)
+{
+	struct history *history = history_new();
+	struct history_event events[4];
+	int noted = 0;
+
+	log_init(LOG_FORMAT_TEXT, LOG_LEVEL_ERROR);
+	CU_ASSERT_EQUAL(history_read(history, 0, events, 4), 0);
+	history_listen(history, count_noted, &noted);
+	history_note(history, "primary", "db1", "is %s", "the primary");
+	history_note(history, "settings", NULL, "reloaded");
+	CU_ASSERT_EQUAL(history_read(history, 0, events, 4), 2);
+	CU_ASSERT_EQUAL(events[0].number, 1);
+	CU_ASSERT_STRING_EQUAL(events[0].text, "is the primary");
+	CU_ASSERT_STRING_EQUAL(events[0].server, "db1");
+	CU_ASSERT_STRING_EQUAL(events[1].server, "");
+	CU_ASSERT_TRUE(events[1].time_ms >= events[0].time_ms);
+	CU_ASSERT_EQUAL(history_read(history, 1, events, 4), 1);
+	CU_ASSERT_EQUAL(history_read(history, 2, events, 4), 0);
+	CU_ASSERT_EQUAL(noted, 2);
+	history_listen(history, NULL, NULL);
+	for (int i = 0; i < 2 * HISTORY_KEPT; i++)
+		history_note(history, "role", "db1", "%d", i);
+	CU_ASSERT_EQUAL(noted, 2);
+	CU_ASSERT_EQUAL(history_read(history, 0, events, 4), 4);
+	CU_ASSERT_EQUAL(events[3].number, 2 + 2 * HISTORY_KEPT);
+	CU_ASSERT_EQUAL(events[0].number, 2 * HISTORY_KEPT - 1);
+	history_free(history);
+	history_free(NULL);
+	log_init(LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
+}
+
+void suite_failover(void)
+{
+	CU_pSuite suite = CU_add_suite("failover", NULL, NULL);
+
+	CU_add_test(suite, "evidence", test_evidence);
+	CU_add_test(suite, "candidates", test_candidates);
+	CU_add_test(suite, "binlog states", test_binlog_states);
+	CU_add_test(suite, "bad binlog states", test_bad_binlog_states);
+	CU_add_test(suite, "history", test_history);
+}
