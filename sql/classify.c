@@ -165,24 +165,41 @@ static void finish(struct scan *s, size_t len, struct sql_meaning *out)
 		finish_multi(s, out);
 }
 
+static void judge_parts(struct scan *s, struct sql_meaning *out)
+{
+	out->verb = SQL_EMPTY;
+	out->target = SQL_TO_REPLICA;
+	for (;;) {
+		if (!scan_at_end(s)) {
+			scan_statement(s);
+			scan_skip_rest(s);
+			add_part(s, out);
+		}
+		if (s->now->kind == TOKEN_END)
+			break;
+		scan_next_statement(s);
+	}
+}
+
 void sql_classify(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out)
 {
 	struct scan s;
 
 	scan_init(&s, context, text, len, out);
-	out->verb = SQL_EMPTY;
-	out->target = SQL_TO_REPLICA;
-	for (;;) {
-		if (!scan_at_end(&s)) {
-			scan_statement(&s);
-			scan_skip_rest(&s);
-			add_part(&s, out);
-		}
-		if (s.now->kind == TOKEN_END)
-			break;
-		scan_next_statement(&s);
-	}
+	judge_parts(&s, out);
 	finish(&s, len, out);
+}
+
+unsigned sql_set_names(const struct sql_context *context, const char *text, size_t len, struct sql_span *out, unsigned size)
+{
+	struct set_names names = {.out = out, .size = size};
+	struct sql_meaning ignored;
+	struct scan s;
+
+	scan_init(&s, context, text, len, &ignored);
+	s.set_names = &names;
+	judge_parts(&s, &ignored);
+	return names.count;
 }
 
 size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size)

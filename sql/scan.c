@@ -315,6 +315,7 @@ void scan_init(struct scan *s, const struct sql_context *context, const char *te
 	s->facts = 0;
 	s->no_functions = s->in_body = s->is_named = false;
 	s->nested = 0;
+	s->set_names = NULL;
 	lexer_next(&s->lexer, s->now);
 	if (!scan_at_end(s))
 		digest_add(&s->digest, s->now, s->before);

@@ -32,6 +32,14 @@ struct scan {
 	bool in_body;	   /* of a stored routine */
 	bool is_named;	   /* a statement of this packet was a PREPARE, EXECUTE or DEALLOCATE */
 	uint8_t nested;	   /* statements inside statements: a limit keeps the stack small */
+	struct set_names *set_names; /* NULL: nobody wants them */
+};
+
+/* What sql_set_names() collects. */
+struct set_names {
+	struct sql_span *out;
+	unsigned size;
+	unsigned count;
 };
 
 void scan_init(struct scan *scan, const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out);

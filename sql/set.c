@@ -104,6 +104,13 @@ static void set_one_shot(struct scan *s, struct sql_span name, enum set_value va
 		s->facts |= SQL_F_ONESHOT_READ_ONLY;
 }
 
+static void collect_name(struct set_names *names, struct sql_span name)
+{
+	if (names->count < names->size)
+		names->out[names->count] = name;
+	names->count++;
+}
+
 static void set_session(struct scan *s, enum set_scope scope, struct sql_span name, enum set_value value)
 {
 	uint64_t facts = variable_set_facts((const char *)s->lexer.text + name.at, name.len);
@@ -112,6 +119,8 @@ static void set_session(struct scan *s, enum set_scope scope, struct sql_span na
 		set_one_shot(s, name, value);
 		return;
 	}
+	if (s->set_names)
+		collect_name(s->set_names, name);
 	if (facts & SQL_F_UNTRACKED)
 		set_untracked(s, name, value);
 	/* Switching it on commits what is open. */

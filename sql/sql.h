@@ -185,6 +185,10 @@ void sql_classify(const struct sql_context *context, const char *text, size_t le
  * it writes. Calls to other routines are listed in out->functions. out->target is SQL_TO_REPLICA only when it provably only reads. */
 void sql_classify_body(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out);
 
+/* The session variables that the SETs in the text assign by name, in the order of the text; not those of SET NAMES and the like, of SET
+ * STATEMENT, or of the next transaction only. Returns how many there are; the first `size` of them are in `out`. */
+unsigned sql_set_names(const struct sql_context *context, const char *text, size_t len, struct sql_span *out, unsigned size);
+
 /* Writes the normalised statement (what the digest is made of) into out, NUL-terminated, cut at size - 1. Returns its full length. */
 size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size);
 

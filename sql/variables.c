@@ -42,6 +42,7 @@ static const struct known_variable sets[] = {
 	{"pseudo_thread_id", SQL_F_UNTRACKED, SQL_TO_HELD},
 	{"pseudo_slave_mode", SQL_F_UNTRACKED, SQL_TO_HELD},
 	{"pseudo_replica_mode", SQL_F_UNTRACKED, SQL_TO_HELD},
+	{"require_row_format", SQL_F_UNTRACKED, SQL_TO_HELD}, /* who has set it may not be able to set it back */
 	{"gtid_seq_no", SQL_F_UNTRACKED, SQL_TO_HELD},
 	{"gtid_next", SQL_F_UNTRACKED, SQL_TO_HELD},
 	{"immediate_server_version", SQL_F_UNTRACKED, SQL_TO_HELD},

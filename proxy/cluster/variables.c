@@ -34,6 +34,7 @@ static const char *const untracked[] = {
 	"proxy_user",
 	"rand_seed1",
 	"rand_seed2",
+	"require_row_format", /* whoever sets it keeps his connection */
 	"server_id",
 	"server_uuid",
 	"sql_slave_skip_counter",
@@ -44,8 +45,7 @@ static const char *const untracked[] = {
 	"warning_count",
 	"wsrep_gtid_seq_no",
 };
-static const char *const untracked_prefixes[] = { "pseudo_", "session_track_", "debug",
-						  "transaction_allow_", "wsrep_osu" };
+static const char *const untracked_prefixes[] = { "pseudo_", "session_track_", "debug" };
 
 /* Privileged to set, or of no meaning to what a read returns: a replica that starts with another value keeps it. */
 static const char *const own_default[] = {
@@ -111,11 +111,21 @@ static const struct {
 	{ "log_slow_min_examined_row_limit", "min_examined_row_limit" },
 	{ "log_slow_query", "slow_query_log" },
 	{ "log_slow_query_time", "long_query_time" },
+	{ "max_insert_delayed_threads", "max_delayed_threads" },
 	{ "storage_engine", "default_storage_engine" },
 	{ "tmp_memory_table_size", "tmp_table_size" },
 	/* MariaDB from 11.1 on has both and reports the old ones; where only one exists it stands for itself. */
 	{ "transaction_isolation", "tx_isolation" },
 	{ "transaction_read_only", "tx_read_only" },
+};
+
+/* Each says a part of what the other says, and setting one changes the other: only the whole is kept. */
+static const struct {
+	const char *name, *whole;
+} parts[] = {
+	{ "log_queries_not_using_indexes", "log_slow_filter" },
+	{ "log_slow_admin_statements", "log_slow_disabled_statements" },
+	{ "log_slow_slave_statements", "log_slow_disabled_statements" },
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -250,6 +260,14 @@ static const char *alias_target(const struct variable_list *list, const char *na
 	return NULL;
 }
 
+static const char *whole_of(const struct variable_list *list, const char *name)
+{
+	for (size_t i = 0; i < LENGTH(parts); i++)
+		if (!strcmp(parts[i].name, name) && find_entry(list, parts[i].whole))
+			return parts[i].whole;
+	return NULL;
+}
+
 static void compare_servers(struct tracked_variable *v, struct variable_list *const *lists,
 			    size_t count, bool keep)
 {
@@ -269,9 +287,14 @@ static void build_variable(struct tracked_variable *v, const struct variable_ent
 	v->name = strdup(entry->name);
 	v->primary_value = strdup(entry->value);
 	v->is_number = entry->is_number;
-	v->empty_is_null = entry->is_text || !strcmp(entry->name, "character_set_results");
+	v->empty_is_null = (entry->is_text && strcmp(entry->name, "character_set_collations")) ||
+			   !strcmp(entry->name, "character_set_results");
 	v->default_is_bare = !strcmp(entry->name, "system_versioning_asof");
 	v->stands_for = alias_target(base, entry->name);
+	if (!v->stands_for) {
+		v->stands_for = whole_of(base, entry->name);
+		v->is_part = v->stands_for != NULL;
+	}
 	/* An alias has its value levelled under its real name. */
 	compare_servers(v, lists, count, v->stands_for || keeps_own_default(entry->name, flavour));
 }
@@ -290,8 +313,10 @@ static char *build_track_list(const struct variable_list *list, enum sql_flavour
 	if (!text)
 		return NULL;
 	at = stpcpy(text, first);
+	*at = '\0';
 	for (size_t i = 0; i < list->count; i++)
-		at += sprintf(at, "%s%s", at > text ? "," : "", list->entries[i].name);
+		if (!whole_of(list, list->entries[i].name))
+			at += sprintf(at, "%s%s", at > text ? "," : "", list->entries[i].name);
 	return text;
 }
 

@@ -349,7 +349,6 @@ void client_free(struct client *c)
 	client_pins_clear(c);
 	free(c->pins);
 	free(c->uvars);
-	free(c->settle);
 	free(c->seen);
 	free(c->host);
 	state_unref(c->value);

@@ -116,7 +116,6 @@ struct client {
 	uint16_t port;
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
 	uint8_t scramble[20];	/* the last one sent: a proof in COM_CHANGE_USER is made for it */
-	char *settle;		   /* the probe's text, when it is to make the tracker speak of variables; NULL */
 	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct statement_table statements;
 	struct named *named; /* text PREPAREs */

@@ -29,6 +29,7 @@ libsession_a_SOURCES = \
 	proxy/session/proxy.h \
 	proxy/session/reply.c \
 	proxy/session/route.c \
+	proxy/session/settle.c \
 	proxy/session/state.c \
 	proxy/session/state.h \
 	proxy/session/statement.c \

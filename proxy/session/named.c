@@ -91,6 +91,11 @@ struct named *named_read(struct client *client, const struct sql_meaning *meanin
 	return state_equal(n->value, client->value) ? n : NULL;
 }
 
+const struct named *named_find(struct client *client, const char *name, size_t len)
+{
+	return *find(client, name, len);
+}
+
 void named_forget_backend(struct client *client, const struct backend *backend)
 {
 	for (struct named *n = client->named; n; n = n->next)

@@ -22,6 +22,8 @@ struct named {
 bool named_note(struct client *client, const struct sql_meaning *meaning, const char *text);
 /* The named statement of an EXECUTE, when it is a read whose text is known and can run anywhere; NULL: only where it was prepared. */
 struct named *named_read(struct client *client, const struct sql_meaning *meaning, const char *text);
+/* NULL when there is none of that name. */
+const struct named *named_find(struct client *client, const char *name, size_t len);
 /* A connection has left the session. */
 void named_forget_backend(struct client *client, const struct backend *backend);
 void named_clear(struct client *client);

@@ -61,6 +61,14 @@ static struct route_answer to_primary(const struct turn *t)
 
 /* ---- Reads ---- */
 
+/* Routines have changed and were not read again yet. */
+static bool catalog_is_old(const struct client *c)
+{
+	const struct snapshot *s = c->worker->snapshot;
+
+	return atomic_load_explicit(&c->worker->shared->catalog_ticket, memory_order_relaxed) > s->catalog_ticket;
+}
+
 /* A name that the catalog does not know is a built-in. */
 static bool functions_are_harmless(const struct turn *t)
 {
@@ -72,16 +80,44 @@ static bool functions_are_harmless(const struct turn *t)
 	if (!(m->facts & SQL_F_FUNCTIONS))
 		return true;
 	/* Without the list of routines every name could be one. */
-	if (!s->catalog_known ||
-	    atomic_load_explicit(&t->client->worker->shared->catalog_ticket, memory_order_relaxed) > s->catalog_ticket)
+	if (!s->catalog_known || catalog_is_old(t->client))
 		return false;
 	for (int i = 0; i < m->function_count; i++) {
 		const struct routine *r = snapshot_routine(s, t->text + m->functions[i].at, m->functions[i].len);
 
-		if (r && !r->harmless)
+		if (r && (!r->harmless || (r->facts & SQL_F_READS_UVAR && t->client->has_uvars)))
 			return false;
 	}
 	return true;
+}
+
+/* What a routine does to its connection, as the caller has to see it: of what is not known by value, only that it is there. */
+static uint64_t traces_of(const struct routine *r)
+{
+	const uint64_t known = SQL_F_SETS_UVAR | SQL_F_SETS_LAST_ID | SQL_F_SEQUENCE | SQL_F_OPAQUE;
+	const uint64_t unknown = SQL_F_SETS_SESSION | SQL_F_SETS_ROLE | SQL_F_UNTRACKED | SQL_F_PROFILING | SQL_F_CREATES_TEMP |
+				 SQL_F_DROPS_TABLE | SQL_F_GET_LOCK | SQL_F_RELEASE_LOCK | SQL_F_RELEASE_ALL_LOCKS;
+
+	return (r->facts & known) | (r->facts & unknown ? SQL_F_OPAQUE : 0);
+}
+
+uint64_t route_function_traces(const struct turn *turn)
+{
+	const struct sql_meaning *m = turn->meaning;
+	const struct snapshot *s = snapshot_of(turn);
+	uint64_t traces = 0;
+
+	if (!(m->facts & SQL_F_FUNCTIONS) || !s->catalog_known)
+		return 0;
+	for (int i = 0; i < m->function_count; i++) {
+		const struct routine *r = snapshot_routine(s, turn->text + m->functions[i].at, m->functions[i].len);
+
+		if (r)
+			traces |= traces_of(r);
+		else if (catalog_is_old(turn->client)) /* it may have been created a moment ago */
+			traces |= SQL_F_OPAQUE;
+	}
+	return traces;
 }
 
 static bool has_temp_tables(const struct client *c)

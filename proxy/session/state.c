@@ -232,7 +232,7 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 	struct state *s;
 	char *text;
 
-	if (!v || !is_state((const char *)name.data, name.len))
+	if (!v || v->is_part || !is_state((const char *)name.data, name.len))
 		return state_ref(state);
 	if (v->stands_for) /* an alias: two names of one value must not be restored one after the other */
 		v = snapshot_variable(snapshot, v->stands_for, strlen(v->stands_for));

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "proxy/session/worker.h"
 
@@ -87,6 +88,24 @@ static void set_values(struct client *c, struct backend *b, struct state *value)
 	state_unref(value);
 }
 
+/* What a turn has been told needs not be asked for: see settle.c. */
+static void note_reported(struct client *c, const struct wire_track_entry *e)
+{
+	struct turn *t = c->turn;
+	const struct tracked_variable *v;
+
+	if (!t || t->reported_count == TURN_REPORTED_MAX)
+		return;
+	v = snapshot_variable(c->worker->snapshot, (const char *)e->name.data, e->name.len);
+	if (v)
+		t->reported[t->reported_count++] = tracking_name_hash(v->stands_for ? v->stands_for : v->name);
+}
+
+uint64_t tracking_name_hash(const char *name)
+{
+	return XXH3_64bits(name, strlen(name));
+}
+
 /* Client and connection usually share a value; where they differ (another server's defaults) each gets its own change. */
 static void adopt_variable(struct client *c, struct backend *b, const struct wire_track_entry *e)
 {
@@ -158,13 +177,32 @@ static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes 
 	state_unref(its);
 }
 
-/* SET STATEMENT a=1 FOR SELECT reports a=1, and that it is back to what it was only with a later OK: neither is news. */
+/* SET STATEMENT a=1 FOR SELECT reports a=1, and that it is back to what it was only with a later OK: neither is news. What it is FOR may
+ * be a SET; that one's variables are asked for. */
 static bool is_for_one_statement(const struct client *c, const struct wire_track_entry *e)
 {
 	const struct sql_meaning *m = c->turn ? c->turn->meaning : NULL;
 
-	return m && (m->facts & (SQL_F_SET_STATEMENT | SQL_F_MULTI)) == SQL_F_SET_STATEMENT && m->verb != SQL_SET &&
-	       m->verb != SQL_CALL && !is_named(e->name, "last_gtid");
+	return m && (m->facts & (SQL_F_SET_STATEMENT | SQL_F_MULTI)) == SQL_F_SET_STATEMENT && m->verb != SQL_CALL &&
+	       !is_named(e->name, "last_gtid");
+}
+
+static void adopt_one(struct client *c, struct backend *b, const struct wire_track_entry *e)
+{
+	adopt_variable(c, b, e);
+	if (is_named(e->name, "collation_connection"))
+		adopt_charset_of(c, b, e->value);
+	if (is_named(e->name, "max_join_size"))
+		adopt_big_selects(c, b, e->value);
+}
+
+void tracking_adopt_value(struct client *client, struct backend *backend, const char *name, struct wire_bytes value)
+{
+	struct wire_track_entry e = { .type = SESSION_TRACK_SYSTEM_VARIABLES,
+				      .name = { (const uint8_t *)name, strlen(name) },
+				      .value = value };
+
+	adopt_one(client, backend, &e);
 }
 
 static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes track)
@@ -176,11 +214,8 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
 			if (is_for_one_statement(c, &e))
 				continue;
-			adopt_variable(c, b, &e);
-			if (is_named(e.name, "collation_connection"))
-				adopt_charset_of(c, b, e.value);
-			if (is_named(e.name, "max_join_size"))
-				adopt_big_selects(c, b, e.value);
+			note_reported(c, &e);
+			adopt_one(c, b, &e);
 		}
 		if (e.type == SESSION_TRACK_SCHEMA)
 			adopt_schema(c, b, e.value);

@@ -9,6 +9,10 @@
 
 /* Brings session and connection up to what the server reports in this OK, and raises the tokens before the client hears of it. */
 void tracking_adopt(struct client *client, struct backend *backend, const struct wire_ok *ok);
+/* The same for one variable whose value was asked for. */
+void tracking_adopt_value(struct client *client, struct backend *backend, const char *name, struct wire_bytes value);
+/* What turn->reported holds of a variable's name (its own one, not that of an alias). */
+uint64_t tracking_name_hash(const char *name);
 /* Leaves of ok->track what the client would hear from a server with default settings; the new track data lies in `memory`. */
 void tracking_filter(const struct client *client, struct wire_ok *ok, uint8_t *memory, size_t size);
 

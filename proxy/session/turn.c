@@ -208,14 +208,14 @@ void turn_ok(struct turn *turn)
 
 /* ---- Asking a connection about the session's own state ---- */
 
-static bool capture(struct turn *t, struct backend *b, enum capture_what what, const char *query)
+bool turn_ask(struct turn *turn, struct backend *backend, enum capture_what what, const char *query)
 {
-	buf_fini(&b->captured);
-	t->wait = WAIT_CAPTURE;
-	t->capture = (uint8_t)what;
-	t->captured_from = b;
-	client_forget_diagnostics(t->client, b);
-	return backend_command(b, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
+	buf_fini(&backend->captured);
+	turn->wait = WAIT_CAPTURE;
+	turn->capture = (uint8_t)what;
+	turn->captured_from = backend;
+	client_forget_diagnostics(turn->client, backend);
+	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
 }
 
 static void ask_position(struct turn *t, struct backend *b)
@@ -223,7 +223,7 @@ static void ask_position(struct turn *t, struct backend *b)
 	const struct snapshot *s = t->client->worker->snapshot;
 	bool mysql = s->servers[b->pool->index].flavour == SQL_MYSQL;
 
-	if (!capture(t, b, CAPTURE_ASK, mysql ? "SELECT @@global.gtid_executed" : "SELECT @@global.gtid_current_pos"))
+	if (!turn_ask(t, b, CAPTURE_ASK, mysql ? "SELECT @@global.gtid_executed" : "SELECT @@global.gtid_current_pos"))
 		backend_lost(b, "cannot send", 0, NULL, NULL);
 }
 
@@ -289,6 +289,8 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 
 	if (failed) {
 		turn->on_primary = true;
+		if (turn->capture == CAPTURE_SETTLE)
+			settle_give_up(turn, backend);
 		if (turn->capture == CAPTURE_ASK)
 			turn_advance(turn);
 		else
@@ -301,6 +303,8 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 	}
 	if (turn->capture == CAPTURE_COLLATION && first_value(backend, &v))
 		set_collation(turn->client, backend, v);
+	if (turn->capture == CAPTURE_SETTLE)
+		settle_came(turn, backend);
 	buf_fini(&backend->captured);
 	if (turn->capture == CAPTURE_SETTLE && learn_collation(turn))
 		return;
@@ -408,13 +412,6 @@ static bool send_probe(struct turn *t)
 	if (c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST)
 		return true;
 	c->probe = NULL;
-	if (c->settle) {
-		bool sent = backend_command(t->backend, EXPECT_PROBE, COM_QUERY, c->settle, strlen(c->settle));
-
-		free(c->settle);
-		c->settle = NULL;
-		return sent;
-	}
 	return backend_command(t->backend, EXPECT_PROBE, COM_QUERY, text, sizeof(text) - 1);
 }
 
@@ -838,12 +835,26 @@ static void note_last_id(struct turn *t)
 	}
 }
 
+/* Functions leave their traces whether the statement succeeds or not. */
+static void note_functions(struct turn *t)
+{
+	struct sql_meaning traces = { .verb = SQL_DO };
+
+	if (t->backend->is_replica || !(t->meaning->facts & SQL_F_FUNCTIONS))
+		return;
+	traces.facts = route_function_traces(t);
+	if (traces.facts)
+		client_note_statement(t->client, t->backend, &traces, t->text, t->text_len);
+}
+
 /* What failed may have done half of its work, and said nothing of it. */
 static void note_failure(struct turn *t)
 {
 	struct client *c = t->client;
 
 	c->probe = t->backend;
+	if (t->command != COM_STMT_PREPARE)
+		note_functions(t);
 	if (t->command != COM_STMT_PREPARE && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI | SQL_F_SETS_UVAR))
 		client_note_statement(c, t->backend, t->meaning, t->text, t->text_len);
 }
@@ -851,7 +862,8 @@ static void note_failure(struct turn *t)
 /* As most do: a plain SELECT of a session without pins. */
 static bool leaves_nothing_behind(const struct turn *t)
 {
-	const uint64_t harmless = SQL_F_FUNCTIONS | SQL_F_IDENTITY_READ | SQL_F_LOCKING_READ | SQL_F_CALC_FOUND_ROWS;
+	const uint64_t harmless = SQL_F_IDENTITY_READ | SQL_F_LOCKING_READ | SQL_F_CALC_FOUND_ROWS |
+				  (t->backend->is_replica ? SQL_F_FUNCTIONS : 0);
 
 	return t->meaning->verb == SQL_SELECT && !(t->meaning->facts & ~harmless) && !t->client->pins;
 }
@@ -864,6 +876,7 @@ static void note_traces(struct turn *t)
 
 	note_locks(t);
 	client_note_statement(c, b, t->meaning, t->text, t->text_len);
+	note_functions(t);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);
 	if (facts & SQL_F_CATALOG)
@@ -893,50 +906,6 @@ static bool is_plain_read(const struct turn *t)
 	return t->is_read && t->meaning->target == SQL_TO_REPLICA;
 }
 
-/* MariaDB's tracker is silent about "SET @@name = value" without a scope: set to itself with one, it reports the variable. */
-static bool settle_text(const struct turn *t, char *out, size_t size)
-{
-	const char *at = t->text, *end = t->text + t->text_len;
-	size_t len = 0;
-
-	if (t->meaning->verb != SQL_SET)
-		return false;
-	for (; at + 2 < end; at++) {
-		const char *name = at + 2, *p = name, *after;
-		int put;
-
-		if (at[0] != '@' || at[1] != '@')
-			continue;
-		while (p < end && (isalnum((unsigned char)*p) || *p == '_'))
-			p++;
-		for (after = p; after < end && isspace((unsigned char)*after);)
-			after++;
-		if (p == name || after == end || (*after != '=' && *after != ':'))
-			continue;
-		put = snprintf(out + len, size - len, "%s@@session.%.*s=@@session.%.*s", len ? "," : "SET ", (int)(p - name), name,
-			       (int)(p - name), name);
-		if (put < 0 || (size_t)put >= size - len)
-			return false;
-		len += (size_t)put;
-	}
-	return len > 0;
-}
-
-static bool settle(struct turn *t)
-{
-	char text[1024];
-	struct client *c = t->client;
-
-	if (!settle_text(t, text, sizeof(text)))
-		return false;
-	if (!t->warnings)
-		return capture(t, t->backend, CAPTURE_SETTLE, text);
-	c->probe = t->backend; /* its warnings may still be asked for */
-	free(c->settle);
-	c->settle = strdup(text);
-	return false;
-}
-
 /* SET NAMES and its kind: the collation is known from the character set, or has to be asked for. */
 static bool learn_collation(struct turn *t)
 {
@@ -961,7 +930,7 @@ static bool learn_collation(struct turn *t)
 		set_collation(c, t->backend, (struct wire_bytes){ (const uint8_t *)cs->collation, strlen(cs->collation) });
 		return false;
 	}
-	return capture(t, t->backend, CAPTURE_COLLATION, "SELECT @@collation_connection");
+	return turn_ask(t, t->backend, CAPTURE_COLLATION, "SELECT @@collation_connection");
 }
 
 /* What may be asked about it later, and is known by value. */
@@ -1001,7 +970,7 @@ void turn_done(struct turn *turn)
 		note_failure(turn);
 	if (turn->reply == REPLY_STREAM)
 		b->retire = true;
-	if (!turn->failed && (settle(turn) || learn_collation(turn)))
+	if (settle_turn(turn) || (!turn->failed && learn_collation(turn)))
 		return;
 	turn_end(turn);
 }

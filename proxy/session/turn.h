@@ -28,6 +28,9 @@ enum turn_task { /* what a turn is for */
 	TASK_VERIFY,  /* log in to a backend and select the schema, for a login */
 };
 
+enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE };
+enum { TURN_REPORTED_MAX = 12 };
+
 struct turn {
 	TAILQ_ENTRY(turn) link; /* on the list of what it waits for */
 	struct client *client;
@@ -41,6 +44,7 @@ struct turn {
 	const char *text; /* SQL inside the packet or the statement; NULL for commands without */
 	size_t text_len;
 	struct sql_meaning own;
+	uint64_t reported[TURN_REPORTED_MAX]; /* variables that the tracker spoke of, see tracking_name_hash() */
 	const struct sql_meaning *meaning;
 	struct named *named;	     /* EXECUTE of a text PREPARE that may run anywhere */
 	struct statement *statement; /* EXECUTE, FETCH, RESET, SEND_LONG_DATA */
@@ -66,6 +70,7 @@ struct turn {
 	struct state *aim; /* what fit.c is aiming at: the session's state, or that of a statement's prepare */
 	bool retry;	    /* run it again elsewhere when the present reply has ended */
 	uint8_t tries;
+	uint8_t reported_count;
 	uint32_t avoid;	    /* servers (by index, one bit each) that failed it */
 	struct backend *captured_from;
 	bool is_long;	    /* a command too long to be collected: its rest is an upload */
@@ -146,6 +151,15 @@ void diagnose_note(struct turn *turn);
 /* The connection that knows what is asked; NULL: any. */
 struct backend *diagnose_where(const struct turn *turn);
 
+/* settle.c: variables that the statement has set and no tracker spoke of are asked for. True when the turn ends with the answer. */
+bool settle_turn(struct turn *turn);
+/* The answer. */
+void settle_came(struct turn *turn, struct backend *backend);
+/* It can no longer be known: the session stays where it is. */
+void settle_give_up(struct turn *turn, struct backend *backend);
+/* A query about the session's own state; turn_captured() is called with the answer. */
+bool turn_ask(struct turn *turn, struct backend *backend, enum capture_what what, const char *query);
+
 /* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */
 bool turn_understand(struct turn *turn);
 
@@ -166,11 +180,12 @@ struct route_answer {
 	const char *why;
 };
 struct route_answer route_turn(struct turn *turn);
+/* The facts that stored functions called by it leave on their connection: SQL_F_OPAQUE for what only the connection knows. */
+uint64_t route_function_traces(const struct turn *turn);
 /* A read that the guard refused: its digest is a write from now on. */
 void route_learn_write(uint64_t digest);
 
 /* fit.c */
-enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE };
 enum fit {
 	FIT_READY,   /* nothing to do, or everything has been answered, or is pipelined in front of a read */
 	FIT_WAITING, /* answers must come first */

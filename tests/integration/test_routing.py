@@ -29,6 +29,7 @@ CREATE FUNCTION harmless_nested(a INT) RETURNS INT READS SQL DATA RETURN harmles
 CREATE TABLE written (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100))
 CREATE FUNCTION liar(a INT) RETURNS INT READS SQL DATA BEGIN INSERT INTO written (v) VALUES (a); RETURN a; END
 CREATE FUNCTION nested_liar(a INT) RETURNS INT NO SQL RETURN liar(a)
+CREATE FUNCTION reads_variable() RETURNS INT NO SQL RETURN @seen
 CREATE VIEW liar_view AS SELECT liar(7) AS x
 CREATE PROCEDURE shows() SELECT 1
 CREATE PROCEDURE writes(a INT) INSERT INTO written (v) VALUES (a)
@@ -102,6 +103,7 @@ CASES = {
     "skip locked": ["P SELECT * FROM t FOR UPDATE SKIP LOCKED"],
     "into outfile": ["P SELECT * FROM t INTO OUTFILE '{file}'"],
     "nextval": ["P SELECT NEXTVAL(seq)", "P SELECT NEXT VALUE FOR seq", "P SELECT LASTVAL(seq)"],
+    "function that reads a user variable": ["? SET @seen = 5", "P SELECT reads_variable(), {n}", "R SELECT harmless(1)"],
     "get_lock": ["P SELECT GET_LOCK('routing{n}', 0)", "P SELECT 1", "P SELECT RELEASE_LOCK('routing{n}')",
                  "R SELECT 2"],
     "is_free_lock": ["P SELECT IS_FREE_LOCK('free{n}')"],

@@ -222,6 +222,22 @@ def client_of_trap(tandem):
         yield connection
 
 
+def test_a_function_leaves_traces_on_its_connection(client_of_trap, cluster, tandem):
+    """It sets a user variable and a session variable, and takes a lock: whoever called it has them, and nobody else."""
+    name = f"traces{next(NUMBERS)}"
+    client_of_trap.query(f"CREATE FUNCTION {name}(x INT) RETURNS INT NO SQL BEGIN SET @{name} = x, @@sort_buffer_size = 262144;"
+                         f" RETURN GET_LOCK('{name}', 0) + IFNULL(@{name}, 0); END")
+    client_of_trap.query(f"CREATE FUNCTION {name}_reads() RETURNS INT NO SQL RETURN @{name}")
+    assert client_of_trap.value(f"SELECT {name}(5)") == 6
+    with tandem.connect(database="work") as other:
+        assert other.query(f"SELECT @{name}, @@sort_buffer_size = 262144").rows == [(None, 0)]
+        assert other.value(f"SELECT IS_FREE_LOCK('{name}')") == 0
+        for _ in range(3):
+            assert client_of_trap.value(f"SELECT {name}_reads()") == 5
+            assert client_of_trap.query(f"SELECT @{name}, @@sort_buffer_size").rows == [(5, 262144)]
+    client_of_trap.query(f"DO RELEASE_LOCK('{name}')")
+
+
 def test_the_function_that_writes_and_is_new(client_of_trap, cluster):
     """Created a moment ago, so that nobody has read its body yet."""
     for how in ("text", "binary", "view"):

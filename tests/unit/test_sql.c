@@ -533,6 +533,40 @@ static void test_words(void)
 	}
 }
 
+static void test_set_names(void)
+{
+	static const struct {
+		const char *text;
+		const char *names; /* a space behind each */
+	} cases[] = {
+		{"SET a = 1", "a "},
+		{"SET a = 1, SESSION b = (SELECT 2), @@c = 3, @@session.d := 4, `e` = 5", "a b c d e "},
+		{"SET @x = 1, a = @@b, GLOBAL c = 1, d = 2", "a "},
+		{"SET NAMES utf8, a = 1", "a "},
+		{"SELECT 1; SET a = 1; SET @@a = 2", "a a "},
+		{"SET @@tx_read_only = 1, @@session.tx_isolation = 'x'", "tx_isolation "},
+		{"SET STATEMENT a = 1 FOR SET b = 2", "b "},
+		{"SET STATEMENT a = 1 FOR SELECT 1", ""},
+		{"/*!40014 SET UNIQUE_CHECKS=0 */", "UNIQUE_CHECKS "},
+		{"/*M!999999 SET a = 1 */", ""},
+		{"SELECT 'SET a = 1'", ""},
+		{"INSERT INTO t SET a = 1", ""},
+		{"SET TRANSACTION READ ONLY", ""},
+		{"SET", ""},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sql_span names[8];
+		char joined[128] = "";
+		unsigned count = sql_set_names(&plain, cases[i].text, strlen(cases[i].text), names, 8);
+
+		for (unsigned n = 0; n < count; n++)
+			snprintf(joined + strlen(joined), sizeof(joined) - strlen(joined), "%.*s ", (int)names[n].len, cases[i].text + names[n].at);
+		CU_ASSERT_STRING_EQUAL(joined, cases[i].names);
+	}
+	CU_ASSERT_EQUAL(sql_set_names(&plain, "SET a = 1, b = 2", 16, NULL, 0), 2);
+}
+
 void suite_sql(void)
 {
 	CU_pSuite suite = CU_add_suite("sql", NULL, NULL);
@@ -548,4 +582,5 @@ void suite_sql(void)
 	CU_add_test(suite, "character sets", test_charsets);
 	CU_add_test(suite, "schemas", test_schemas);
 	CU_add_test(suite, "words", test_words);
+	CU_add_test(suite, "names that are SET", test_set_names);
 }
