@@ -11,7 +11,9 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_cluster.c \
 	tests/unit/test_config.c \
 	tests/unit/test_failover.c \
+	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
+	tests/unit/test_http.c \
 	tests/unit/test_snapshot.c \
 	tests/unit/test_sql.c \
 	tests/unit/test_wire.c \

@@ -7,7 +7,9 @@
 	SUITE(cluster) \
 	SUITE(config) \
 	SUITE(failover) \
+	SUITE(fastcgi) \
 	SUITE(gtid) \
+	SUITE(http) \
 	SUITE(snapshot) \
 	SUITE(sql) \
 	SUITE(wire) \
