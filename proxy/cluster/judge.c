@@ -147,10 +147,11 @@ static bool judge_reads(struct cluster *c, struct member *m)
 	if (m->health != HEALTH_UP)
 		return false;
 	if (m->role == ROLE_PRIMARY) {
+		m->drained = false;
 		atomic_store(&m->server->lag_ms, 0);
 		return true;
 	}
-	return m->role == ROLE_REPLICA && judge_replica(c, m);
+	return m->role == ROLE_REPLICA && judge_replica(c, m) && !m->drained;
 }
 
 static void set_reads(struct member *m, bool takes)

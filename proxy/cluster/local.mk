@@ -37,6 +37,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/roles.h \
 	proxy/cluster/snapshot.c \
 	proxy/cluster/snapshot.h \
+	proxy/cluster/status.c \
+	proxy/cluster/status.h \
 	proxy/cluster/variables.c \
 	proxy/cluster/variables.h \
 	proxy/cluster/watcher.c \

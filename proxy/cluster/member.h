@@ -61,6 +61,7 @@ struct member {
 	unsigned tasks;
 	struct variable_list *variables;
 	bool was_limited; /* the last attempt met a full server */
+	bool drained;	  /* by command: takes no reads */
 
 	/* The coordinator's verdict, under cluster.lock. */
 	enum server_role role;
@@ -138,6 +139,8 @@ void member_set_down(struct member *member, const char *why);
 
 /* publish.c: the snapshot of this moment. Locked. NULL when memory ran out. */
 struct snapshot *cluster_make_snapshot(struct cluster *cluster);
+/* How many connections Tandem makes to it at the most. Locked. */
+unsigned member_connection_limit(const struct member *member);
 
 /* judge.c: roles, lag and who takes reads, from what the monitors brought. Locked; sets cluster->changed. */
 void cluster_judge(struct cluster *cluster);

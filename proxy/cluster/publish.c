@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Connections Tandem leaves to others: people, monitors, replicas. */
-static unsigned limit_of(const struct member *m)
+unsigned member_connection_limit(const struct member *m)
 {
 	unsigned own = m->settings->servers[m->settings_index].max_connections;
 	unsigned max = m->has_seen ? m->seen.max_connections : 0;
@@ -25,7 +25,7 @@ static void fill_view(struct server_view *view, const struct member *m)
 	view->role = m->role;
 	view->health = m->health;
 	view->takes_reads = m->takes_reads;
-	view->connection_limit = limit_of(m);
+	view->connection_limit = member_connection_limit(m);
 	view->flavour = m->seen.flavour;
 	view->version = m->seen.version;
 	snprintf(view->version_text, sizeof(view->version_text), "%s", m->seen.version_text);
