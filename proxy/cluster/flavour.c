@@ -18,11 +18,12 @@ static const struct flavour mariadb = {
 	/* gtid_current_pos: what was replicated and what was written here; gtid_slave_pos alone knows nothing of own writes. */
 	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, "
 		"@@global.max_connections,"
-		" @@global.skip_name_resolve",
+		" @@global.skip_name_resolve, @@global.rpl_semi_sync_master_enabled",
 	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
 	.links = "SHOW ALL SLAVES STATUS",
 	.links_before = "SHOW SLAVE STATUS",
+	.semi_sync = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_status'",
 	/* The select list is evaluated from left to right: the position is read when the wait is over. */
 	.wait = "SELECT MASTER_GTID_WAIT('%s',%.3f), @@global.gtid_current_pos",
 	.format_position = gtid_format,
@@ -55,11 +56,16 @@ static const struct flavour mariadb = {
 static const struct flavour mysql = {
 	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_executed, "
 		"@@global.max_connections,"
-		" @@global.skip_name_resolve",
+		" @@global.skip_name_resolve, (SELECT COUNT(*) FROM performance_schema.global_variables WHERE"
+		" VARIABLE_NAME IN ('rpl_semi_sync_source_enabled','rpl_semi_sync_master_enabled') AND VARIABLE_VALUE='ON')",
 	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
 	.links = "SHOW REPLICA STATUS",
 	.links_before = "SHOW SLAVE STATUS",
+	.heartbeats = "SELECT s.COUNT_RECEIVED_HEARTBEATS, c.HEARTBEAT_INTERVAL FROM "
+		      "performance_schema.replication_connection_status s JOIN "
+		      "performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)",
+	.semi_sync = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_master_status')",
 	.wait = "SELECT WAIT_FOR_EXECUTED_GTID_SET('%s',%.3f), @@global.gtid_executed",
 	.format_position = gtid_format_mysql,
 	/* session_variables has everything that exists; what has no global value or cannot be set is left out by name. */
@@ -197,6 +203,19 @@ static void read_look(MYSQL_ROW row, struct observation *out)
 		out->position.lost = true;
 	out->max_connections = (unsigned)row_number(row, 3);
 	out->skip_name_resolve = is_on(row_text(row, 4));
+	out->semi_sync = is_on(row_text(row, 5)) ? SEMI_SYNC_ON : SEMI_SYNC_OFF;
+}
+
+/* A server that has stopped waiting for its replicas goes on saying that it was asked to. */
+static bool observe_semi_sync(struct line *line, const struct flavour *f, struct observation *out)
+{
+	MYSQL_RES *result = line_query(line, f->semi_sync);
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+
+	if (row && !is_on(row_text(row, 1)))
+		out->semi_sync = SEMI_SYNC_DEGRADED;
+	mysql_free_result(result);
+	return result != NULL;
 }
 
 static bool observe_look(struct line *line, const struct flavour *f, struct observation *out)
@@ -207,6 +226,8 @@ static bool observe_look(struct line *line, const struct flavour *f, struct obse
 	if (row)
 		read_look(row, out);
 	mysql_free_result(result);
+	if (row && out->semi_sync != SEMI_SYNC_OFF)
+		return observe_semi_sync(line, f, out);
 	return row != NULL;
 }
 
@@ -221,6 +242,9 @@ enum {
 	L_SQL_ERRNO,
 	L_SERVER_ID,
 	L_IO_POSITION,
+	L_RETRY,
+	L_HEARTBEATS,
+	L_HEARTBEAT_PERIOD,
 	L_COUNT
 };
 
@@ -236,6 +260,9 @@ static const struct {
 	[L_SQL_ERRNO] = { "Last_SQL_Errno", NULL },
 	[L_SERVER_ID] = { "Master_Server_Id", "Source_Server_Id" },
 	[L_IO_POSITION] = { "Gtid_IO_Pos", "Retrieved_Gtid_Set" },
+	[L_RETRY] = { "Connect_Retry", NULL },
+	[L_HEARTBEATS] = { "Slave_received_heartbeats", NULL },
+	[L_HEARTBEAT_PERIOD] = { "Slave_heartbeat_period", NULL },
 };
 
 static enum thread_state thread_from(const char *text)
@@ -244,6 +271,14 @@ static enum thread_state thread_from(const char *text)
 		return THREAD_RUNNING;
 	/* "Connecting", and "Preparing" of MariaDB: alive, not there yet. */
 	return !*text || !strcasecmp(text, "No") ? THREAD_STOPPED : THREAD_CONNECTING;
+}
+
+/* Seconds with a fraction. */
+static uint32_t period_ms(const char *text)
+{
+	double seconds = strtod(text, NULL);
+
+	return seconds > 0 && seconds < 4294967 ? (uint32_t)(seconds * 1000) : 0;
 }
 
 static void read_link(MYSQL_ROW row, const int column[L_COUNT], struct link_view *out)
@@ -262,6 +297,26 @@ static void read_link(MYSQL_ROW row, const int column[L_COUNT], struct link_view
 	out->master_server_id = (uint32_t)strtoul(text[L_SERVER_ID], NULL, 10);
 	if (!gtid_parse(text[L_IO_POSITION], strlen(text[L_IO_POSITION]), &out->io_position))
 		out->io_position.lost = true;
+	out->retry_ms = (uint32_t)strtoul(text[L_RETRY], NULL, 10) * 1000;
+	out->heartbeats = strtoull(text[L_HEARTBEATS], NULL, 10);
+	out->heartbeat_ms = period_ms(text[L_HEARTBEAT_PERIOD]);
+}
+
+/* Where the status of the links does not tell. An account that may not ask is served without: the links then count as having none. */
+static bool observe_heartbeats(struct line *line, const struct flavour *f, struct observation *out)
+{
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+
+	if (!f->heartbeats || !out->link_count)
+		return true;
+	result = line_query(line, f->heartbeats);
+	for (unsigned i = 0; result && i < out->link_count && (row = mysql_fetch_row(result)); i++) {
+		out->links[i].heartbeats = row_number(row, 0);
+		out->links[i].heartbeat_ms = period_ms(row_text(row, 1));
+	}
+	mysql_free_result(result);
+	return result || !line_error_is_loss(line);
 }
 
 static bool observe_links(struct line *line, const struct flavour *f, struct observation *out)
@@ -289,5 +344,5 @@ bool observe_state(struct line *line, struct observation *out)
 	const struct flavour *f = flavour_of(out->flavour);
 
 	/* Links first: a link seen caught up must not be paired with an older position. */
-	return observe_links(line, f, out) && observe_look(line, f, out);
+	return observe_links(line, f, out) && observe_heartbeats(line, f, out) && observe_look(line, f, out);
 }

@@ -8,7 +8,7 @@
 #include "proxy/cluster/observation.h"
 
 struct flavour {
-	/* server_id, read_only, position, max_connections, skip_name_resolve */
+	/* server_id, read_only, position, max_connections, skip_name_resolve, semi-sync as a primary asked for */
 	const char *look;
 	/* host part of USER(), CONNECTION_ID() */
 	const char *hello;
@@ -16,6 +16,10 @@ struct flavour {
 	/* replication links; the older spelling where a server does not know the first */
 	const char *links;
 	const char *links_before;
+	/* Received heartbeats and their period in seconds of each link, where `links` does not tell; NULL: it does */
+	const char *heartbeats;
+	/* 'ON' in its second column while commits wait for a replica */
+	const char *semi_sync;
 	/* Takes the position's text and seconds; answers the position reached in its second column. */
 	const char *wait;
 	size_t (*format_position)(const struct gtid_set *set, char *out, size_t size);

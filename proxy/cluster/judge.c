@@ -57,6 +57,20 @@ static void set_role(struct member *m, enum server_role role, const struct clust
 		log_info(NULL, "server %s: %s", m->server->name, role_word(role));
 }
 
+/* Another server than before: what was received and acknowledged under the last one is no measure any more. */
+static void forget_last_primary(struct cluster *c)
+{
+	const struct gtid_set none = { 0 };
+	struct member *primary = c->members[c->primary];
+
+	if (c->last_primary == primary)
+		return;
+	c->last_primary = primary;
+	gtid_board_reset(&primary->server->acknowledged, &none);
+	for (size_t i = 0; i < c->member_count; i++)
+		c->members[i]->received_before = none;
+}
+
 static void set_primary(struct cluster *c, const struct role_verdict *verdict)
 {
 	if (c->primary == verdict->primary && !strcmp(c->primary_why, verdict->why))
@@ -74,6 +88,7 @@ static void set_primary(struct cluster *c, const struct role_verdict *verdict)
 	c->primary = verdict->primary;
 	if (c->primary < 0)
 		return;
+	forget_last_primary(c);
 	lag_clear(&c->marks);
 	lag_note(&c->marks, &c->members[c->primary]->seen.position,
 		 c->members[c->primary]->heard_ms);

@@ -57,6 +57,9 @@ struct member {
 	struct observation seen;
 	uint64_t heard_ms; /* last answer */
 	uint64_t look_started_ms; /* when the look began that brought `seen` */
+	uint64_t lost_ms;  /* when it was declared down; 0 while it is not */
+	uint64_t source_heard_ms; /* the look that last showed its receiver to have got something: clock_ms() */
+	struct gtid_set received_before; /* the most it was seen to have received from the primary in force */
 	uint64_t due_ms;   /* no answer by then: down by silence; 0 not waiting */
 	unsigned tasks;
 	struct variable_list *variables;
@@ -124,6 +127,7 @@ struct cluster {
 	uint64_t number;
 	int primary;
 	int root;
+	const struct member *last_primary; /* the last one there was; only compared */
 	char primary_why[512];
 };
 

@@ -91,6 +91,7 @@ static void set_up(struct member *m)
 	log_info(NULL, "server %s: up (%s), %s, server id %u", m->server->name, health_word(m),
 		 m->seen.version_text, m->seen.server_id);
 	m->health = HEALTH_UP;
+	m->lost_ms = 0;
 	m->trouble[0] = '\0';
 	m->cluster->changed = true;
 }
@@ -103,6 +104,7 @@ void member_set_down(struct member *member, const char *why)
 	log_warning(NULL, "server %s: down: %s", member->server->name, why);
 	snprintf(member->trouble, sizeof(member->trouble), "%s", why);
 	member->health = HEALTH_DOWN;
+	member->lost_ms = clock_ms();
 	member->cluster->changed = true;
 }
 
@@ -151,6 +153,33 @@ static bool differs_publicly(const struct observation *a, const struct observati
 	       strcmp(a->own_ip, b->own_ip);
 }
 
+static bool is_same_position(const struct gtid_set *a, const struct gtid_set *b)
+{
+	return gtid_covers(a, b) && gtid_covers(b, a);
+}
+
+/* The receiver of a link heard its source since the look before: a heartbeat came, or a transaction. */
+static bool has_heard(const struct observation *before, const struct observation *now)
+{
+	for (unsigned i = 0; i < now->link_count; i++) {
+		const struct link_view *was = &before->links[i], *is = &now->links[i];
+
+		if (i >= before->link_count || was->heartbeats != is->heartbeats || was->io != is->io ||
+		    !is_same_position(&was->io_position, &is->io_position))
+			return is->io == THREAD_RUNNING;
+	}
+	return false;
+}
+
+/* What the judge of a failover wants to know of a replica. Locked, before m->seen is replaced. */
+static void take_links(struct member *m, const struct observation *now)
+{
+	if (!m->has_seen || has_heard(&m->seen, now))
+		m->source_heard_ms = clock_ms();
+	for (unsigned i = 0; i < now->link_count; i++)
+		gtid_merge(&m->received_before, &now->links[i].io_position);
+}
+
 static void publish_seen(struct member *m, const struct observation *now,
 			 const struct gtid_set *before, uint64_t started)
 {
@@ -167,6 +196,7 @@ static void publish_seen(struct member *m, const struct observation *now,
 		m->cluster->changed = true;
 	take_position(m, now, before, restarted);
 	take_address(m);
+	take_links(m, now);
 	m->seen = *now;
 	m->has_seen = true;
 	m->look_started_ms = started;

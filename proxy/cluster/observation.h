@@ -26,6 +26,16 @@ struct link_view {
 	unsigned sql_errno;
 	uint64_t behind_ms; /* the server's own estimate, UINT64_MAX when it gives none */
 	struct gtid_set io_position;
+	uint64_t heartbeats;   /* received so far; its change says that the source was heard */
+	uint32_t heartbeat_ms; /* period the link asked for; 0: none, or not told */
+	uint32_t retry_ms;     /* between two attempts to connect; 0: not told */
+};
+
+/* As a primary: whether commits wait for a replica. */
+enum semi_sync_state {
+	SEMI_SYNC_OFF,
+	SEMI_SYNC_ON,
+	SEMI_SYNC_DEGRADED, /* asked for, but the server has stopped waiting */
 };
 
 struct observation {
@@ -38,6 +48,7 @@ struct observation {
 	bool read_only;
 	bool skip_name_resolve;
 	unsigned max_connections;
+	enum semi_sync_state semi_sync;
 	struct gtid_set position; /* applied: replicated or written here */
 	unsigned link_count;
 	struct link_view links[OBSERVED_LINKS];

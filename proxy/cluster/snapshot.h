@@ -59,6 +59,8 @@ struct server {
 	_Atomic unsigned connections;
 	/* Position that this server has applied, per domain: written by monitor and watcher, read by workers. */
 	struct gtid_board applied;
+	/* The newest writes made here that a client was told of, per domain: what a failover must not lose. Raised by workers. */
+	struct gtid_board acknowledged;
 	/* When this server was last known to be level with the primary: clock_ms(). */
 	_Atomic uint64_t lag_ms; /* UINT64_MAX when unknown or replication is broken */
 	/* Counters. */

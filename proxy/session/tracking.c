@@ -28,15 +28,20 @@ static void raise_seen(struct client *c, const struct gtid_set *set)
 		gtid_merge(c->seen, set);
 }
 
-static void raise_token(struct client *c, struct wire_bytes gtid)
+static void raise_token(struct client *c, struct backend *b, struct wire_bytes gtid)
 {
 	struct gtid_board *board = shared_board(c);
 	struct gtid_set set;
 
-	if (!gtid.len || worker_settings(c->worker)->read_your_writes == RYW_OFF)
+	if (!gtid.len)
 		return;
 	if (!gtid_parse((const char *)gtid.data, gtid.len, &set))
 		set = (struct gtid_set){ .lost = true };
+	/* What a failover must not lose: the client is about to be told that it is stored. */
+	if (!set.lost)
+		gtid_board_raise(&b->server->acknowledged, &set);
+	if (worker_settings(c->worker)->read_your_writes == RYW_OFF)
+		return;
 	if (board)
 		gtid_board_raise(board, &set);
 	else
@@ -112,7 +117,7 @@ static void adopt_variable(struct client *c, struct backend *b, const struct wir
 	bool shared = c->value == b->value;
 
 	if (is_named(e->name, "last_gtid")) {
-		raise_token(c, e->value);
+		raise_token(c, b, e->value);
 		return;
 	}
 	if (b->is_replica && (is_named(e->name, "tx_read_only") || is_named(e->name, "transaction_read_only")))
@@ -220,7 +225,7 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 		if (e.type == SESSION_TRACK_SCHEMA)
 			adopt_schema(c, b, e.value);
 		else if (e.type == SESSION_TRACK_GTIDS)
-			raise_token(c, e.value);
+			raise_token(c, b, e.value);
 	}
 }
 
