@@ -30,14 +30,16 @@ static const struct snapshot *snapshot_of(const struct turn *t)
 	return t->client->worker->snapshot;
 }
 
-static struct route_answer to_connection(struct backend *b)
+/* Each answer carries the rule that decided it, for explain.c: a constant, so it costs a store. */
+
+static struct route_answer to_connection(struct backend *b, const char *why)
 {
-	return (struct route_answer){ .route = ROUTE_CONNECTION, .backend = b, .server = -1 };
+	return (struct route_answer){ .route = ROUTE_CONNECTION, .backend = b, .server = -1, .why = why };
 }
 
-static struct route_answer to_server(int index)
+static struct route_answer to_server(int index, const char *why)
 {
-	return (struct route_answer){ .route = ROUTE_SERVER, .server = index };
+	return (struct route_answer){ .route = ROUTE_SERVER, .server = index, .why = why };
 }
 
 static struct route_answer refuse(uint16_t code, const char *why)
@@ -50,13 +52,13 @@ static bool primary_is_up(const struct snapshot *s)
 	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && s->gate == GATE_OPEN;
 }
 
-static struct route_answer to_primary(const struct turn *t)
+static struct route_answer to_primary(const struct turn *t, const char *why)
 {
 	const struct snapshot *s = snapshot_of(t);
 
 	if (primary_is_up(s))
-		return to_server(s->primary);
-	return (struct route_answer){ .route = ROUTE_PRIMARY_MISSING, .server = -1 };
+		return to_server(s->primary, why);
+	return (struct route_answer){ .route = ROUTE_PRIMARY_MISSING, .server = -1, .why = why };
 }
 
 /* ---- Reads ---- */
@@ -101,14 +103,49 @@ static uint64_t traces_of(const struct routine *r)
 	return (r->facts & known) | (r->facts & unknown ? SQL_F_OPAQUE : 0);
 }
 
+/* The views that a statement mentions, of those that are suspect; any column or alias of the name counts. */
+struct suspects {
+	const struct snapshot *snapshot;
+	bool reads_variables; /* the session has user variables */
+	bool harmful;
+	uint64_t traces;
+};
+
+static bool look_at_name(void *arg, const char *name, size_t len)
+{
+	struct suspects *found = arg;
+	const struct routine *view = snapshot_view(found->snapshot, name, len);
+
+	if (view) {
+		found->harmful |= !view->harmless || (found->reads_variables && view->facts & SQL_F_READS_UVAR);
+		found->traces |= traces_of(view);
+	}
+	return false;
+}
+
+/* Most clusters have no suspect views, and then no statement is looked through. */
+static struct suspects suspects_in(const struct turn *t)
+{
+	struct suspects found = { .snapshot = snapshot_of(t), .reads_variables = t->client->has_uvars };
+
+	if (found.snapshot->view_count && t->text)
+		sql_mentions(&t->client->sql, t->text, t->text_len, look_at_name, &found);
+	return found;
+}
+
+static bool views_are_harmless(const struct turn *t)
+{
+	return !(snapshot_of(t)->catalog_known && catalog_is_old(t->client)) && !suspects_in(t).harmful;
+}
+
 uint64_t route_function_traces(const struct turn *turn)
 {
 	const struct sql_meaning *m = turn->meaning;
 	const struct snapshot *s = snapshot_of(turn);
-	uint64_t traces = 0;
+	uint64_t traces = suspects_in(turn).traces;
 
 	if (!(m->facts & SQL_F_FUNCTIONS) || !s->catalog_known)
-		return 0;
+		return traces;
 	for (int i = 0; i < m->function_count; i++) {
 		const struct routine *r = snapshot_routine(s, turn->text + m->functions[i].at, m->functions[i].len);
 
@@ -125,21 +162,35 @@ static bool has_temp_tables(const struct client *c)
 	return c->pins && (c->pins->temp_tables || c->pins->opaque);
 }
 
-/* May this read run on a replica at all, whatever their positions? */
-static bool read_may_leave_primary(const struct turn *t)
+/* Why this read cannot run on a replica, whatever their positions; NULL: it can. */
+static const char *read_stays_why(const struct turn *t)
 {
 	const struct client *c = t->client;
 	const uint64_t uvars = SQL_F_READS_UVAR | SQL_F_SETS_UVAR;
 
-	if (t->on_primary || c->probe || has_temp_tables(c))
-		return false;
-	if (t->meaning->facts & uvars) /* they live on the connection that set them */
-		return false;
+	if (t->on_primary)
+		return "a replica has refused it";
+	if (c->probe)
+		return "an error has left the session's state unknown";
+	if (has_temp_tables(c))
+		return "the session has temporary tables";
+	if (t->meaning->facts & uvars)
+		return "user variables live on the connection that set them";
 	if (t->meaning->facts & SQL_F_READS_LAST_ID && c->has_last_id)
-		return false;
+		return "LAST_INSERT_ID() is known on the primary's connection";
 	if (t->statement && t->statement->servers_own)
-		return false;
-	return functions_are_harmless(t) && !is_learned_write(t->meaning->digest) && !c->is_serializable && !c->reads_stay;
+		return "it asks about the server itself";
+	if (!functions_are_harmless(t))
+		return "it calls a function that is not proven harmless";
+	if (!views_are_harmless(t))
+		return "it may read a view that is not proven harmless";
+	if (is_learned_write(t->meaning->digest))
+		return "it looks like a read, but a replica has found it to write";
+	if (c->is_serializable)
+		return "the isolation level is SERIALIZABLE";
+	if (c->reads_stay)
+		return "the session's settings or schema make its reads ask about the primary";
+	return NULL;
 }
 
 static bool takes_reads(const struct snapshot *s, size_t i)
@@ -196,24 +247,27 @@ static bool worth_parking(const struct turn *t)
 static struct route_answer route_read(struct turn *t)
 {
 	struct client *c = t->client;
+	const char *stays = read_stays_why(t);
 	bool any;
 	int replica;
 
-	if (!read_may_leave_primary(t))
-		return to_primary(t);
+	if (stays)
+		return to_primary(t, stays);
 	if (c->token_unknown && primary_is_up(snapshot_of(t)) && snapshot_of(t)->settings->proxy.read_your_writes != RYW_OFF) {
 		struct backend *b = client_backend_at(c, c->worker->pools[snapshot_of(t)->primary]);
 
 		if (!b)
-			return to_primary(t);
+			return to_primary(t, "the session has read on the primary, and how far that was is not known");
 		return (struct route_answer){ .route = ROUTE_ASK, .backend = b, .server = -1 };
 	}
 	replica = choose_replica(t, &any);
 	if (replica >= 0)
-		return to_server(replica);
-	if (!any || t->waited_for_position || !worth_parking(t))
-		return to_primary(t);
-	return (struct route_answer){ .route = ROUTE_PARK, .server = -1 };
+		return to_server(replica, "a read: this replica has the account's last write and is the least busy");
+	if (!any)
+		return to_primary(t, "a read, but no replica takes reads");
+	if (t->waited_for_position || !worth_parking(t))
+		return to_primary(t, "a read, but no replica has the account's last write, nor will have it within causal_wait");
+	return (struct route_answer){ .route = ROUTE_PARK, .server = -1, .why = "a read: no replica has the account's last write yet" };
 }
 
 /* ---- Others ---- */
@@ -244,12 +298,13 @@ static struct route_answer route_held(struct turn *t)
 	if (t->meaning->facts & SQL_F_ONESHOT_READ_ONLY && !client_is_pinned(c) && !needs_values(c) && c->status & SERVER_STATUS_AUTOCOMMIT)
 		return route_read(t); /* the transaction that it is for will run there */
 	if (b)
-		return to_connection(b);
+		return to_connection(b, "it changes the session: on the connection it holds");
 	if (t->on_primary || primary_is_up(s) ||
 	    t->meaning->facts & (SQL_F_SETS_GLOBAL | SQL_F_SETS_UVAR | SQL_F_UNTRACKED | SQL_F_SET_TRANSACTION_SESSION | SQL_F_SETS_ROLE))
-		return to_primary(t);
+		return to_primary(t, "it changes the session: run at once, on the primary");
 	replica = choose_replica(t, &any);
-	return replica >= 0 ? to_server(replica) : to_primary(t);
+	return replica >= 0 ? to_server(replica, "it changes the session, and there is no primary now") :
+			      to_primary(t, "it changes the session, and no server is left");
 }
 
 static bool opens_read_only_block(const struct turn *t)
@@ -280,7 +335,7 @@ static struct route_answer route_to_named(const struct turn *t)
 	for (size_t i = 0; i < s->server_count; i++)
 		if (strlen(s->servers[i].settings->name) == name.len &&
 		    !memcmp(s->servers[i].settings->name, t->text + name.at, name.len))
-			return s->servers[i].health == HEALTH_UP ? to_server((int)i) :
+			return s->servers[i].health == HEALTH_UP ? to_server((int)i, "a hint names the server") :
 								   refuse(ER_UNKNOWN_ERROR, "the server that the hint names is down");
 	return refuse(ER_UNKNOWN_ERROR, "the hint names a server that is not in the settings");
 }
@@ -291,11 +346,11 @@ static struct route_answer route_by_hint(struct turn *t)
 	int replica;
 
 	if (t->meaning->hint == SQL_HINT_PRIMARY || t->on_primary)
-		return to_primary(t);
+		return to_primary(t, "a hint says primary");
 	if (t->meaning->hint == SQL_HINT_SERVER)
 		return route_to_named(t);
 	replica = choose_replica(t, &any);
-	return replica >= 0 ? to_server(replica) : to_primary(t);
+	return replica >= 0 ? to_server(replica, "a hint says replica") : to_primary(t, "a hint says replica, but none is fit");
 }
 
 /* Connections that the session cannot leave, whatever the statement. */
@@ -333,23 +388,27 @@ struct route_answer route_turn(struct turn *turn)
 	struct backend *bound = bound_to(turn);
 
 	if (bound)
-		return to_connection(bound);
+		return to_connection(bound, "the session cannot leave the connection: transaction, pins, or the last statement's values");
 	if (turn->meaning->facts & SQL_F_READS_LAST_ID && c->last_id_lost)
 		return refuse(ER_CONNECTION_KILLED, "LAST_INSERT_ID() was lost with the connection that knew it");
 	if (turn->meaning->hint != SQL_HINT_NONE)
 		return route_by_hint(turn);
 	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
-		return c->is_read_only && !has_temp_tables(c) && !needs_values(c) ? route_block(turn) : to_primary(turn);
+		return c->is_read_only && !has_temp_tables(c) && !needs_values(c) ? route_block(turn) :
+											 to_primary(turn, "autocommit is off");
 	if (opens_read_only_block(turn))
 		return route_block(turn);
 	if (turn->meaning->facts & SQL_F_OPENS_TRX)
-		return to_primary(turn);
+		return to_primary(turn, "it opens a transaction that may write");
 	switch (turn->meaning->target) {
 	case SQL_TO_REPLICA:
 		return route_read(turn);
 	case SQL_TO_HELD:
 		return route_held(turn);
+	case SQL_TO_LAST:
+	case SQL_TO_ROLE:
+		return to_primary(turn, "it asks about the session's own connection, which is the primary's");
 	default:
-		return to_primary(turn);
+		return to_primary(turn, "it writes, locks, or is not known to be harmless");
 	}
 }

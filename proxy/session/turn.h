@@ -177,10 +177,10 @@ struct route_answer {
 	struct backend *backend; /* ROUTE_CONNECTION, ROUTE_ASK */
 	int server;		 /* ROUTE_SERVER: index in the snapshot */
 	uint16_t code;		 /* ROUTE_REFUSE: the error */
-	const char *why;
+	const char *why;	 /* the rule that decided, in words; static */
 };
 struct route_answer route_turn(struct turn *turn);
-/* The facts that stored functions called by it leave on their connection: SQL_F_OPAQUE for what only the connection knows. */
+/* The facts that stored functions called by it, or by views that it reads, leave on their connection: SQL_F_OPAQUE for what only the connection knows. */
 uint64_t route_function_traces(const struct turn *turn);
 /* A read that the guard refused: its digest is a write from now on. */
 void route_learn_write(uint64_t digest);
