@@ -148,6 +148,7 @@ static void adopt_settings(struct cluster *c)
 		before[i]->next = c->leaving;
 		c->leaving = before[i];
 	}
+	hooks_reload(c->hooks, next);
 	settings_unref(c->settings);
 	c->settings = next;
 	c->changed = true;
@@ -361,6 +362,8 @@ static void free_cluster(struct cluster *c)
 		c->graveyard = m->next;
 		free_member(m);
 	}
+	hooks_stop(c->hooks);
+	history_free(c->history);
 	accounts_free(c->accounts, c->account_count);
 	catalog_free(c->catalog);
 	if (c->next_settings)
@@ -404,6 +407,8 @@ static struct cluster *new_cluster(struct settings *settings,
 	c->listener = *listener;
 	c->owner = owner;
 	c->settings = settings_ref(settings);
+	c->history = history_new();
+	c->hooks = c->history ? hooks_start(c->history, settings) : NULL;
 	c->primary = -1;
 	c->root = -1;
 	atomic_init(&c->account_job.asked, 1);
@@ -440,7 +445,7 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 
 	mysql_library_init(0, NULL, NULL);
 	c = new_cluster(settings, listener, owner);
-	if (!c || c->wake_fd < 0 || c->gate_fd < 0) {
+	if (!c || !c->history || !c->hooks || c->wake_fd < 0 || c->gate_fd < 0) {
 		log_error(NULL, "cluster watch: %s", strerror(errno));
 		goto failed;
 	}
@@ -489,6 +494,11 @@ void cluster_reload(struct cluster *cluster, struct settings *settings)
 	if (skipped)
 		settings_unref(skipped);
 	cluster_wake(cluster);
+}
+
+struct history *cluster_history(struct cluster *cluster)
+{
+	return cluster->history;
 }
 
 void cluster_want(struct cluster *cluster, struct server *server, const struct gtid_set *want)

@@ -5,6 +5,7 @@
 #ifndef TANDEM_CLUSTER_CLUSTER_H
 #define TANDEM_CLUSTER_CLUSTER_H
 
+#include "proxy/cluster/history.h"
 #include "proxy/cluster/snapshot.h"
 
 struct cluster;
@@ -36,6 +37,9 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 void cluster_stop(struct cluster *cluster);
 /* SIGHUP: servers that stay keep their threads and state; new ones start, gone ones stop. */
 void cluster_reload(struct cluster *cluster, struct settings *settings);
+
+/* What has happened so far; lives as long as the cluster. */
+struct history *cluster_history(struct cluster *cluster);
 
 /* Any thread, none of them waits: */
 /* Somebody is parked until `server` has applied `want`. The watcher waits for the smallest one wanted; several calls merge. */

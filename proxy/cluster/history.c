@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -49,13 +50,20 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Kinds that somebody should look at. */
+static const char *const alarming[] = { "down", "no primary", "quarantine", "loss", "cut", NULL };
+
 static void log_event(const struct history_event *event)
 {
+	enum log_level level = LOG_LEVEL_INFO;
+
+	for (size_t i = 0; alarming[i]; i++)
+		if (!strcmp(event->kind, alarming[i]))
+			level = LOG_LEVEL_WARNING;
 	if (event->server[0])
-		log_info(NULL, "event %llu, %s, server %s: %s", (unsigned long long)event->number, event->kind,
-			 event->server, event->text);
+		log_write(level, NULL, "server %s: %s", event->server, event->text);
 	else
-		log_info(NULL, "event %llu, %s: %s", (unsigned long long)event->number, event->kind, event->text);
+		log_write(level, NULL, "%s", event->text);
 }
 
 void history_note(struct history *history, const char *kind, const char *server, const char *format, ...)

@@ -13,7 +13,8 @@ enum { HISTORY_KEPT = 512 };
 struct history_event {
 	uint64_t number;  /* from 1, no gaps */
 	int64_t time_ms;  /* since the epoch */
-	char kind[32];	  /* "primary", "role", "down", "up", "promotion", "failover", "quarantine", "rejoin", "drain", "settings" */
+	char kind[32];	  /* "primary", "no primary", "role", "down", "up", "cut", "promotion", "failover", "loss", "quarantine",
+			   * "rejoin", "drain", "settings" */
 	char server[64];  /* or "" */
 	char text[400];
 };

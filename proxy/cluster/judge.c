@@ -51,10 +51,9 @@ static void set_role(struct member *m, enum server_role role, const struct clust
 		m->epoch++;
 	m->last_role = role;
 	if (role == ROLE_REPLICA && m->source >= 0)
-		log_info(NULL, "server %s: replica of %s", m->server->name,
-			 c->members[m->source]->server->name);
+		history_note(c->history, "role", m->server->name, "replica of %s", c->members[m->source]->server->name);
 	else
-		log_info(NULL, "server %s: %s", m->server->name, role_word(role));
+		history_note(c->history, "role", m->server->name, "%s", role_word(role));
 }
 
 /* Another server than before: what was received and acknowledged under the last one is no measure any more. */
@@ -80,9 +79,9 @@ static void set_primary(struct cluster *c, const struct role_verdict *verdict)
 	if (verdict->pending)
 		log_debug(NULL, "no primary yet: %s", verdict->why);
 	else if (verdict->primary < 0)
-		log_warning(NULL, "no primary: %s", verdict->why);
+		history_note(c->history, "no primary", "", "no primary: %s", verdict->why);
 	else
-		log_info(NULL, "primary is %s", c->members[verdict->primary]->server->name);
+		history_note(c->history, "primary", "", "primary is %s", c->members[verdict->primary]->server->name);
 	if (c->primary == verdict->primary)
 		return;
 	c->primary = verdict->primary;

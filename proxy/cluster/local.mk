@@ -19,6 +19,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/gtid.h \
 	proxy/cluster/history.c \
 	proxy/cluster/history.h \
+	proxy/cluster/hook.c \
+	proxy/cluster/hook.h \
 	proxy/cluster/judge.c \
 	proxy/cluster/lag.c \
 	proxy/cluster/lag.h \

@@ -11,6 +11,7 @@
 #include "proxy/cluster/accounts.h"
 #include "proxy/cluster/catalog.h"
 #include "proxy/cluster/cluster.h"
+#include "proxy/cluster/hook.h"
 #include "proxy/cluster/lag.h"
 #include "proxy/cluster/line.h"
 #include "proxy/cluster/observation.h"
@@ -88,6 +89,8 @@ struct job {
 };
 
 struct cluster {
+	struct history *history;
+	struct hooks *hooks;
 	struct cluster_listener listener;
 	void *owner;
 	pthread_t thread;

@@ -88,8 +88,8 @@ static void set_up(struct member *m)
 {
 	if (m->health == HEALTH_UP)
 		return;
-	log_info(NULL, "server %s: up (%s), %s, server id %u", m->server->name, health_word(m),
-		 m->seen.version_text, m->seen.server_id);
+	history_note(m->cluster->history, "up", m->server->name, "up (%s), %s, server id %u", health_word(m), m->seen.version_text,
+		     m->seen.server_id);
 	m->health = HEALTH_UP;
 	m->lost_ms = 0;
 	m->trouble[0] = '\0';
@@ -101,7 +101,7 @@ void member_set_down(struct member *member, const char *why)
 	member->due_ms = 0;
 	if (member->health == HEALTH_DOWN)
 		return;
-	log_warning(NULL, "server %s: down: %s", member->server->name, why);
+	history_note(member->cluster->history, "down", member->server->name, "down: %s", why);
 	snprintf(member->trouble, sizeof(member->trouble), "%s", why);
 	member->health = HEALTH_DOWN;
 	member->lost_ms = clock_ms();

@@ -7,6 +7,7 @@
 #include "proxy/cluster/candidate.h"
 #include "proxy/cluster/evidence.h"
 #include "proxy/cluster/history.h"
+#include "proxy/cluster/hook.h"
 #include "proxy/cluster/quarantine.h"
 
 void suite_failover(void);
@@ -252,6 +253,74 @@ static void test_history(void)
 	log_init(LOG_FORMAT_TEXT, LOG_LEVEL_INFO);
 }
 
+/* ---- Hooks ---- */
+
+static void take_line(void *owner, const char *text)
+{
+	char *said = owner;
+
+	snprintf(said + strlen(said), 128 - strlen(said), "%.60s|", text);
+}
+
+static const struct {
+	const char *command;
+	uint32_t timeout_ms;
+	bool stop;
+	enum hook_outcome outcome;
+	const char *why, *said;
+} hook_rows[] = {
+	{ "cat", 5000, false, HOOK_DONE, "", "{\"a\":1}|" },
+	{ "echo one; echo two >&2; printf three", 5000, false, HOOK_DONE, "", "one|two|three|" },
+	{ "exit 3", 5000, false, HOOK_FAILED, "status 3", "" },
+	{ "kill -9 $$", 5000, false, HOOK_FAILED, "signal 9", "" },
+	{ "no-such-program-anywhere 2>/dev/null", 5000, false, HOOK_FAILED, "status 127", "" },
+	{ "echo begun; sleep 60", 200, false, HOOK_TIMED_OUT, "200 ms", "begun|" },
+	{ "sleep 60", 5000, true, HOOK_STOPPED, "stops", "" },
+	{ "sleep 60 >/dev/null 2>&1 & exit 0", 5000, false, HOOK_DONE, "", "" },
+	{ "exec >/dev/null 2>&1 <&1; exit 0", 0, false, HOOK_DONE, "", "" },
+};
+
+static void test_hook_commands(void)
+{
+	for (size_t i = 0; i < sizeof(hook_rows) / sizeof(hook_rows[0]); i++) {
+		char said[128] = "";
+		_Atomic bool stop = hook_rows[i].stop;
+		struct hook_run run = { .input = "{\"a\":1}", .timeout_ms = hook_rows[i].timeout_ms, .stop = &stop,
+					.line = take_line, .owner = said };
+		enum hook_outcome outcome = hook_command(hook_rows[i].command, &run);
+
+		if (outcome != hook_rows[i].outcome || strcmp(said, hook_rows[i].said))
+			printf("\n%s: %d, \"%s\", \"%s\"\n", hook_rows[i].command, outcome, run.why, said);
+		CU_ASSERT_EQUAL(outcome, hook_rows[i].outcome);
+		CU_ASSERT_PTR_NOT_NULL(strstr(run.why, hook_rows[i].why));
+		CU_ASSERT_STRING_EQUAL(said, hook_rows[i].said);
+	}
+}
+
+/* More than a socket holds, to a command that reads none of it, and to one that gives all of it back. */
+static void test_hook_large_input(void)
+{
+	static char input[1000001];
+	struct hook_run run = { .input = input, .timeout_ms = 20000 };
+
+	memset(input, 'x', sizeof(input) - 1);
+	CU_ASSERT_EQUAL(hook_command("exec sleep 0.1", &run), HOOK_DONE);
+	CU_ASSERT_EQUAL(hook_command("test $(cat | wc -c) = 1000000", &run), HOOK_DONE);
+	CU_ASSERT_EQUAL(hook_command("cat", &run), HOOK_DONE);
+}
+
+static void test_hook_posts(void)
+{
+	struct hook_run run = { .input = "{}", .timeout_ms = 1000 };
+
+	CU_ASSERT_EQUAL(hook_post("https://127.0.0.1/", &run), HOOK_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(run.why, "http://"));
+	CU_ASSERT_EQUAL(hook_post("http://", &run), HOOK_FAILED);
+	CU_ASSERT_EQUAL(hook_post("http://127.0.0.1:1/x", &run), HOOK_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(run.why, "refused"));
+	CU_ASSERT_EQUAL(hook_post("http://[::1]:1", &run), HOOK_FAILED);
+}
+
 void suite_failover(void)
 {
 	CU_pSuite suite = CU_add_suite("failover", NULL, NULL);
@@ -261,4 +330,7 @@ void suite_failover(void)
 	CU_add_test(suite, "binlog states", test_binlog_states);
 	CU_add_test(suite, "bad binlog states", test_bad_binlog_states);
 	CU_add_test(suite, "history", test_history);
+	CU_add_test(suite, "hooks: commands", test_hook_commands);
+	CU_add_test(suite, "hooks: large input", test_hook_large_input);
+	CU_add_test(suite, "hooks: posts", test_hook_posts);
 }
