@@ -9,14 +9,20 @@ libcluster_a_SOURCES = \
 	proxy/cluster/catalog.h \
 	proxy/cluster/cluster.c \
 	proxy/cluster/cluster.h \
+	proxy/cluster/conduct.c \
+	proxy/cluster/conduct.h \
 	proxy/cluster/control.c \
 	proxy/cluster/control.h \
+	proxy/cluster/events.c \
+	proxy/cluster/events.h \
 	proxy/cluster/evidence.c \
 	proxy/cluster/evidence.h \
 	proxy/cluster/flavour.c \
 	proxy/cluster/flavour.h \
 	proxy/cluster/gtid.c \
 	proxy/cluster/gtid.h \
+	proxy/cluster/journal.c \
+	proxy/cluster/journal.h \
 	proxy/cluster/history.c \
 	proxy/cluster/history.h \
 	proxy/cluster/hook.c \
@@ -29,7 +35,12 @@ libcluster_a_SOURCES = \
 	proxy/cluster/member.h \
 	proxy/cluster/monitor.c \
 	proxy/cluster/observation.h \
+	proxy/cluster/operation.c \
 	proxy/cluster/operation.h \
+	proxy/cluster/preflight.c \
+	proxy/cluster/preflight.h \
+	proxy/cluster/promote.c \
+	proxy/cluster/promote.h \
 	proxy/cluster/publish.c \
 	proxy/cluster/replication.c \
 	proxy/cluster/replication.h \
@@ -37,6 +48,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/quarantine.h \
 	proxy/cluster/roles.c \
 	proxy/cluster/roles.h \
+	proxy/cluster/semisync.c \
+	proxy/cluster/semisync.h \
 	proxy/cluster/snapshot.c \
 	proxy/cluster/snapshot.h \
 	proxy/cluster/status.c \

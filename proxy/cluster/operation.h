@@ -69,10 +69,15 @@ struct report {
 void report_add(struct report *report, enum remark_level level, const char *step, const char *server, double ms, const char *format, ...)
 	__attribute__((format(printf, 6, 7)));
 bool report_has(const struct report *report, enum remark_level level);
+/* The text of the last failure, "" when there was none. */
+const char *report_failure(const struct report *report);
 void report_free(struct report *report);
 
 /* Runs it and fills the report, which the caller frees. The result is also in report->result. */
 enum operation_result cluster_operate(struct cluster *cluster, const struct operation_request *request, struct report *report);
+
+/* At start, once all servers have been asked: ends what an earlier run left open. True when there was something. */
+bool operation_recover(struct cluster *cluster);
 
 const char *operation_name(enum operation_kind kind);
 const char *operation_result_name(enum operation_result result);

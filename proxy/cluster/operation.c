@@ -1,0 +1,191 @@
+#include "proxy/cluster/operation.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proxy/cluster/conduct.h"
+#include "proxy/cluster/control.h"
+#include "proxy/cluster/promote.h"
+
+/* --- reports --- */
+
+static struct remark *new_remark(struct report *report)
+{
+	size_t room = report->room ? 2 * report->room : 32;
+	struct remark *grown;
+
+	if (report->count < report->room)
+		return &report->remarks[report->count++];
+	grown = realloc(report->remarks, room * sizeof(*grown));
+	if (!grown)
+		return NULL;
+	report->remarks = grown;
+	report->room = room;
+	return &report->remarks[report->count++];
+}
+
+void report_add(struct report *report, enum remark_level level, const char *step, const char *server, double ms, const char *format, ...)
+{
+	struct remark *r = new_remark(report);
+	va_list args;
+
+	if (!r)
+		return;
+	r->level = level;
+	r->ms = ms;
+	snprintf(r->step, sizeof(r->step), "%s", step);
+	snprintf(r->server, sizeof(r->server), "%s", server ? server : "");
+	va_start(args, format);
+	vsnprintf(r->text, sizeof(r->text), format, args);
+	va_end(args);
+	if (report->added)
+		report->added(report->added_owner, r);
+}
+
+bool report_has(const struct report *report, enum remark_level level)
+{
+	for (size_t i = 0; i < report->count; i++)
+		if (report->remarks[i].level == level)
+			return true;
+	return false;
+}
+
+const char *report_failure(const struct report *report)
+{
+	for (size_t i = report->count; i-- > 0;)
+		if (report->remarks[i].level == REMARK_FAILURE)
+			return report->remarks[i].text;
+	return "";
+}
+
+void report_free(struct report *report)
+{
+	free(report->remarks);
+	memset(report, 0, sizeof(*report));
+}
+
+/* --- running one --- */
+
+static const struct {
+	const char *name;
+	enum operation_result (*run)(struct operation *op); /* NULL: done elsewhere, or not yet */
+} kinds[] = {
+	[OPERATION_PROMOTE] = { "promote", promote_run },
+	[OPERATION_FAILOVER] = { "failover", NULL },
+	[OPERATION_REJOIN] = { "rejoin", NULL },
+	[OPERATION_DRAIN] = { "drain", NULL },
+	[OPERATION_RESUME] = { "resume", NULL },
+};
+
+const char *operation_name(enum operation_kind kind)
+{
+	return kinds[kind].name;
+}
+
+const char *operation_result_name(enum operation_result result)
+{
+	static const char *const names[] = {
+		[OPERATION_DONE] = "done",
+		[OPERATION_REFUSED] = "refused",
+		[OPERATION_UNDONE] = "undone",
+		[OPERATION_UNFINISHED] = "unfinished",
+	};
+
+	return names[result];
+}
+
+static enum operation_result refuse(struct report *report, const char *step, const char *text)
+{
+	report_add(report, REMARK_REFUSAL, step, "", -1, "%s", text);
+	snprintf(report->summary, sizeof(report->summary), "refused, nothing was touched: %s", text);
+	return OPERATION_REFUSED;
+}
+
+static void log_report(const char *what, const struct report *report)
+{
+	static const enum log_level levels[] = {
+		[REMARK_OK] = LOG_LEVEL_DEBUG,
+		[REMARK_WARNING] = LOG_LEVEL_WARNING,
+		[REMARK_REFUSAL] = LOG_LEVEL_WARNING,
+		[REMARK_FAILURE] = LOG_LEVEL_ERROR,
+	};
+
+	for (size_t i = 0; i < report->count; i++) {
+		const struct remark *r = &report->remarks[i];
+
+		if (log_enabled(levels[r->level]))
+			log_write(levels[r->level], NULL, "%s: %s%s%s: %s", what, r->step, r->server[0] ? " " : "",
+				  r->server, r->text);
+	}
+	log_info(NULL, "%s: %s: %s", what, operation_result_name(report->result), report->summary);
+}
+
+static enum operation_result run(struct cluster *cluster, const struct operation_request *request, struct report *report,
+				 const char *what)
+{
+	struct operation *op = calloc(1, sizeof(*op));
+	enum operation_result result = OPERATION_REFUSED;
+	char busy[CONTROL_NAME], text[CONTROL_NAME + 64];
+
+	if (!op)
+		return refuse(report, "start", "out of memory");
+	if (!control_begin(cluster, what, busy)) {
+		snprintf(text, sizeof(text), "%s is under way: wait until it is over", busy);
+		free(op);
+		return refuse(report, "start", text);
+	}
+	if (conduct_init(op, cluster, request, report))
+		result = kinds[request->kind].run(op);
+	else
+		refuse(report, "start", "out of memory");
+	conduct_fini(op);
+	control_end(cluster);
+	free(op);
+	return result;
+}
+
+enum operation_result cluster_operate(struct cluster *cluster, const struct operation_request *request, struct report *report)
+{
+	char what[CONTROL_NAME];
+
+	snprintf(what, sizeof(what), "%s%s%s", operation_name(request->kind), request->server ? " " : "",
+		 request->server ? request->server : "");
+	report->sql_ms = report->drain_ms = report->stall_ms = -1;
+	if (!kinds[request->kind].run) {
+		report->result = refuse(report, "start", "this version cannot do it yet");
+		return report->result;
+	}
+	mysql_thread_init();
+	report->result = run(cluster, request, report, what);
+	mysql_thread_end();
+	log_report(what, report);
+	return report->result;
+}
+
+bool operation_recover(struct cluster *cluster)
+{
+	static const struct operation_request request = { .kind = OPERATION_PROMOTE };
+	struct operation *op = calloc(1, sizeof(*op));
+	struct report report = { 0 };
+	char busy[CONTROL_NAME];
+	bool had_work = false;
+
+	if (!op || !control_begin(cluster, "recovery", busy)) {
+		free(op);
+		return false;
+	}
+	mysql_thread_init();
+	if (conduct_init(op, cluster, &request, &report))
+		had_work = promote_recover(op);
+	conduct_fini(op);
+	control_end(cluster);
+	mysql_thread_end();
+	if (had_work)
+		log_report("recovery", &report);
+	report_free(&report);
+	free(op);
+	return had_work;
+}

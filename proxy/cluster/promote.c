@@ -1,0 +1,581 @@
+#include "proxy/cluster/promote.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/cluster/control.h"
+#include "proxy/cluster/events.h"
+#include "proxy/cluster/preflight.h"
+#include "proxy/cluster/semisync.h"
+
+enum {
+	DRAIN_DEFAULT_MS = 10000,
+	SEAL_PATIENCE_MS = 50, /* a write that slipped in under the hold is let out again after this long */
+	COUNT_PAUSE_MS = 5,    /* between two counts when nobody says that one changed */
+	CATCH_UP_MS = 5000,    /* writes are held meanwhile */
+	AGAIN_TRIES = 3,
+};
+
+static double ms_between(uint64_t from_us, uint64_t to_us)
+{
+	return from_us && to_us > from_us ? (double)(to_us - from_us) / 1000.0 : -1;
+}
+
+/* The first line of the journal's list of events: how event_scheduler was. Names begin with a backtick, so it is none. */
+#define SCHEDULER "event_scheduler="
+
+/* --- before the point of no return --- */
+
+static bool set_entry_events(struct operation *op, char *events)
+{
+	char *text = NULL;
+	bool ok = events_scheduler(&op->from->subject, op->scheduler) &&
+		  asprintf(&text, SCHEDULER "%s\n%s", op->scheduler, events) > 0;
+
+	free(events);
+	if (!ok)
+		return false;
+	free(op->entry.events);
+	op->entry.events = text;
+	return true;
+}
+
+/* The row comes before everything that touches traffic: it costs a commit on the primary, and an operation that ended right after
+ * it has nothing to be undone. */
+static bool write_row(struct operation *op)
+{
+	char *events = events_list(&op->from->subject);
+
+	op->has_row = journal_prepare(&op->from->subject);
+	if (!events)
+		return conduct_fail_line(op, op->from, "its events cannot be listed");
+	if (!set_entry_events(op, events))
+		return conduct_fail_line(op, op->from, "event_scheduler cannot be read");
+	op->entry.state = JOURNAL_RUNNING;
+	if (!journal_save(op->settings->state_dir, &op->entry) && !op->has_row)
+		return conduct_fail(op, NULL, "%s: the journal cannot be written there", op->settings->state_dir);
+	if (op->has_row && !journal_write(&op->from->subject, &op->entry))
+		return conduct_fail_line(op, op->from, "tandem.cluster cannot be written");
+	return conduct_note(op, op->from, "epoch %llu written %s", (unsigned long long)op->entry.epoch,
+			    op->has_row ? "in tandem.cluster" : "in state_dir only");
+}
+
+static void undo_row(struct operation *op)
+{
+	op->entry.state = JOURNAL_UNDONE;
+	if (op->has_row && (!conduct_reopen(op, op->from) || !journal_write(&op->from->subject, &op->entry)))
+		conduct_note(op, op->from, "tandem.cluster still says it runs: %s", op->from->line.error_text);
+	if (!journal_save(op->settings->state_dir, &op->entry))
+		conduct_note(op, NULL, "the journal in state_dir still says it runs");
+}
+
+/* An event of a definer that read_only does not stop would write on the old primary as soon as its lock is off. */
+static bool stop_events(struct operation *op)
+{
+	unsigned off = 0;
+
+	if (!events_disable(&op->from->subject, op->entry.events, &off))
+		return conduct_fail_line(op, op->from, "its events cannot be disabled");
+	return conduct_note(op, op->from, "%u event%s disabled", off, off == 1 ? "" : "s");
+}
+
+static void restart_events(struct operation *op)
+{
+	unsigned on = 0;
+
+	if (!conduct_reopen(op, op->from) || !events_enable(&op->from->subject, op->entry.events, &on))
+		conduct_note(op, op->from, "its events are still disabled: %s", op->from->line.error_text);
+}
+
+/* Until the workers have taken over the gate and nothing that writes is in flight, or `end`. */
+static bool wait_clear(struct operation *op, uint64_t end, struct gate_count *count)
+{
+	for (;;) {
+		uint64_t now;
+
+		if (control_count(op->cluster, count) && !count->open_writes)
+			return true;
+		now = clock_ms();
+		if (now >= end || control_is_stopping(op->cluster))
+			return false;
+		control_wait_moved(op->cluster, end - now < COUNT_PAUSE_MS ? (int)(end - now) : COUNT_PAUSE_MS);
+	}
+}
+
+/* A transaction that had only read may write between the count and the seal. It is let out, so that it can commit, and not held
+ * for the rest of the time with its rows locked. */
+static bool seal(struct operation *op, struct gate_count *count)
+{
+	uint64_t end = clock_ms() + SEAL_PATIENCE_MS;
+
+	control_set_gate(op->cluster, GATE_SEALED);
+	if (wait_clear(op, end < op->deadline_ms ? end : op->deadline_ms, count))
+		return true;
+	control_set_gate(op->cluster, GATE_HOLD);
+	return false;
+}
+
+static bool hold(struct operation *op)
+{
+	struct gate_count count = { 0 };
+
+	op->hold_us = clock_us();
+	op->deadline_ms = clock_ms() + (op->request->timeout_ms ? op->request->timeout_ms : DRAIN_DEFAULT_MS);
+	control_set_gate(op->cluster, GATE_HOLD);
+	do {
+		if (!wait_clear(op, op->deadline_ms, &count))
+			return conduct_fail(op, op->from,
+					    count.adopted ? "%u transactions that have written did not end in time: --timeout "
+							    "gives them longer"
+							  : "the workers did not take over the hold in time (%u)",
+					    count.open_writes);
+	} while (!seal(op, &count));
+	op->drained_us = clock_us();
+	return conduct_note(op, NULL, "%u statements wait", count.held);
+}
+
+static void undo_hold(struct operation *op)
+{
+	control_set_gate(op->cluster, GATE_OPEN);
+}
+
+/* Under the lock whoever has written without Tandem cannot commit; read_only alone would not stop READ ONLY ADMIN, and once the lock
+ * is off such a transaction would make the old primary differ. So they are ended, and those that wait for the lock with them. */
+static bool end_other_writers(struct operation *op)
+{
+	static const char question[] =
+		"SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0"
+		" AND trx_mysql_thread_id NOT IN (0, CONNECTION_ID())"
+		" UNION SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Query', 'Execute')"
+		" AND (STATE LIKE 'Waiting for % lock' OR STATE LIKE 'Waiting for commit%') AND ID <> CONNECTION_ID()";
+	MYSQL_RES *result = line_query(&op->from->line, question);
+	bool ok = result != NULL;
+	MYSQL_ROW row;
+
+	while (ok && (row = mysql_fetch_row(result))) {
+		log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
+			 op->from->subject.name, row_text(row, 0));
+		ok = conduct_say(op->from, "KILL CONNECTION %s", row_text(row, 0)) ||
+		     !line_error_is_loss(&op->from->line);
+	}
+	mysql_free_result(result);
+	return ok;
+}
+
+static bool read_fork(struct operation *op)
+{
+	char again[POSITION_BYTES];
+
+	if (!replication_binlog_position(&op->from->subject, op->fork) ||
+	    !replication_binlog_position(&op->from->subject, again))
+		return conduct_fail_line(op, op->from, "its position cannot be read");
+	if (strcmp(op->fork, again) != 0)
+		return conduct_fail(op, op->from, "it still writes under the fence (%s, then %s)", op->fork, again);
+	return true;
+}
+
+static bool fence(struct operation *op)
+{
+	struct subject *from = &op->from->subject;
+
+	op->fence_us = clock_us();
+	if (!replication_set_read_only(from) || !replication_lock(from) || !end_other_writers(op))
+		return conduct_fail_line(op, op->from, "it cannot be fenced (a long statement runs there?)");
+	return read_fork(op) && conduct_note(op, op->from, "read-only and locked at %s", op->fork);
+}
+
+static void undo_fence(struct operation *op)
+{
+	for (int i = 0; i < AGAIN_TRIES; i++) {
+		struct subject *from = &op->from->subject;
+
+		if (!conduct_reopen(op, op->from) || !replication_unlock(from) || !replication_set_writable(from))
+			continue;
+		return;
+	}
+	log_error(NULL, "server %s: it is the primary, and cannot be made writable again: %s; SET GLOBAL read_only = 0 there",
+		  op->from->subject.name, op->from->line.error_text);
+	conduct_note(op, op->from, "it cannot be made writable again: %s", op->from->line.error_text);
+}
+
+static bool catch_up(struct operation *op)
+{
+	if (!replication_wait_applied(&op->to->subject, op->fork, CATCH_UP_MS))
+		return conduct_fail_line(op, op->to, "it did not get as far as the primary");
+	return true;
+}
+
+static bool stop_link(struct operation *op)
+{
+	return replication_stop(&op->to->subject) || conduct_fail_line(op, op->to, "STOP SLAVE");
+}
+
+static void restart_link(struct operation *op)
+{
+	if (!conduct_reopen(op, op->to) || !replication_start(&op->to->subject))
+		conduct_note(op, op->to, "its replication cannot be started: %s", op->to->line.error_text);
+}
+
+/* When the answer is lost it has to be asked: nothing may be undone on a guess. */
+static bool is_writable_now(struct operation *op)
+{
+	char value[16];
+
+	for (int i = 0; i < AGAIN_TRIES; i++)
+		if (conduct_reopen(op, op->to) && conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value)))
+			return !strcmp(value, "0");
+	return false;
+}
+
+static bool reopen(struct operation *op)
+{
+	char error[sizeof(op->to->line.error_text)];
+
+	if (!replication_set_writable(&op->to->subject)) {
+		memcpy(error, op->to->line.error_text, sizeof(error));
+		if (!is_writable_now(op))
+			return conduct_fail(op, op->to, "it cannot be made writable: %s", error);
+	}
+	op->writable_us = clock_us();
+	return conduct_note(op, op->to, "writable");
+}
+
+static void undo_reopen(struct operation *op)
+{
+	(void)op; /* it failed, so the server is as it was: reopen() has looked */
+}
+
+static const struct step before[] = {
+	{ "row", write_row, undo_row },
+	{ "semi-sync", semisync_prepare, semisync_restore },
+	{ "events off", stop_events, restart_events },
+	{ "hold", hold, undo_hold },
+	{ "fence", fence, undo_fence },
+	{ "catch-up", catch_up, NULL },
+	{ "stop", stop_link, restart_link },
+	{ "reopen", reopen, undo_reopen },
+};
+
+/* --- after it: each step is done whatever becomes of the others --- */
+
+static bool release(struct operation *op)
+{
+	struct gtid_set fork;
+
+	if (!gtid_parse(op->fork, strlen(op->fork), &fork))
+		fork = (struct gtid_set){ .lost = true };
+	control_adopt(op->cluster, op->to->member, &fork);
+	op->released_us = clock_us();
+	return conduct_note(op, op->to, "primary, and writes go on there");
+}
+
+static bool unlock(struct operation *op)
+{
+	char now[POSITION_BYTES];
+
+	if (!conduct_reopen(op, op->from) || !replication_unlock(&op->from->subject) ||
+	    !replication_binlog_position(&op->from->subject, now))
+		return conduct_fail_line(op, op->from, "the old primary cannot be unlocked");
+	if (op->fork[0] && strcmp(now, op->fork) != 0)
+		return conduct_fail(op, op->from, "somebody wrote past the fence: it is at %s and the fork is %s", now, op->fork);
+	return true;
+}
+
+static bool follows(struct actor *a, const struct replication_source *source)
+{
+	MYSQL_RES *result = line_query(&a->line, a->subject.flavour == SQL_MYSQL ? "SHOW REPLICA STATUS" : "SHOW SLAVE STATUS");
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	int host = row ? result_column(result, "Master_Host", "Source_Host") : -1;
+	int port = row ? result_column(result, "Master_Port", "Source_Port") : -1;
+	bool yes = host >= 0 && port >= 0 && !strcmp(row_text(row, (unsigned)host), source->host) &&
+		   row_number(row, (unsigned)port) == source->port;
+
+	mysql_free_result(result);
+	return yes;
+}
+
+/* The other replicas keep whatever kind of link they have: TLS or not is what the one of the new primary was. */
+static void source_for(struct operation *op, struct replication_source *source, char host[256])
+{
+	conduct_source(op, op->to, source, host);
+	source->tls = op->link_tls;
+}
+
+static bool demote(struct operation *op)
+{
+	struct replication_source source;
+	char host[256];
+	struct subject *from = &op->from->subject;
+
+	source_for(op, &source, host);
+	if (!conduct_reopen(op, op->from))
+		return conduct_fail_line(op, op->from, "the old primary cannot be reached; it has to re-join");
+	if (op->is_recovery && follows(op->from, &source))
+		return replication_start(from) || conduct_fail_line(op, op->from, "START SLAVE");
+	if (!replication_demote_to(from, &source))
+		return conduct_fail_line(op, op->from, "it cannot be made a replica");
+	return conduct_note(op, op->from, "replica of %s", op->to->subject.name);
+}
+
+static bool forget(struct operation *op)
+{
+	struct subject *to = &op->to->subject;
+
+	if (op->is_recovery && !replication_stop(to))
+		return conduct_fail_line(op, op->to, "STOP SLAVE");
+	return replication_forget(to) || conduct_fail_line(op, op->to, "its old link cannot be removed");
+}
+
+static bool is_other_replica(const struct operation *op, const struct actor *a)
+{
+	return a != op->from && a != op->to && a->role == ROLE_REPLICA && a->source >= 0 &&
+	       &op->actors[a->source] == op->from;
+}
+
+static bool follow_one(struct operation *op, struct actor *a, const struct replication_source *source)
+{
+	if (!conduct_reopen(op, a))
+		return false;
+	if (follows(a, source))
+		return replication_start(&a->subject);
+	return replication_follow(&a->subject, source);
+}
+
+static bool lead_others(struct operation *op)
+{
+	struct replication_source source;
+	char host[256];
+	unsigned led = 0;
+	bool ok = true;
+
+	source_for(op, &source, host);
+	for (size_t i = 0; i < op->count; i++) {
+		struct actor *a = &op->actors[i];
+
+		if (!is_other_replica(op, a))
+			continue;
+		if (follow_one(op, a, &source))
+			led++;
+		else
+			ok = conduct_fail_line(op, a, "it does not follow the new primary");
+	}
+	return ok && conduct_note(op, NULL, "%u other replica%s", led, led == 1 ? "" : "s");
+}
+
+static bool start_events(struct operation *op)
+{
+	unsigned on = 0;
+
+	if (!events_enable(&op->to->subject, op->entry.events, &on))
+		return conduct_fail_line(op, op->to, "its events cannot be enabled");
+	return conduct_note(op, op->to, "%u event%s enabled", on, on == 1 ? "" : "s");
+}
+
+static bool move_scheduler(struct operation *op)
+{
+	char now[16];
+
+	if (!op->scheduler[0] || !events_scheduler(&op->to->subject, now) || !strcmp(now, op->scheduler))
+		return true;
+	if (!strcmp(now, "DISABLED") || !strcmp(op->scheduler, "DISABLED"))
+		return conduct_note(op, op->to, "event_scheduler is %s there and was %s on %s", now, op->scheduler,
+				    op->from->subject.name);
+	if (!events_set_scheduler(&op->to->subject, op->scheduler))
+		return conduct_fail(op, op->to, "event_scheduler is not carried over: SET GLOBAL event_scheduler = %s there (%s)",
+				    op->scheduler, op->to->line.error_text);
+	return conduct_note(op, op->to, "event_scheduler = %s", op->scheduler);
+}
+
+/* A thread that served a server which follows another now would make that server wait when it comes back soon. */
+static bool end_dumps(struct operation *op)
+{
+	if (!conduct_reopen(op, op->from) || !replication_end_dumps(&op->from->subject, op->settings->replication.user))
+		return conduct_fail_line(op, op->from, "its idle dump threads cannot be ended");
+	return true;
+}
+
+static bool finish_row(struct operation *op)
+{
+	op->entry.state = JOURNAL_DONE;
+	journal_set(&op->entry.fork, op->fork);
+	if (!journal_save(op->settings->state_dir, &op->entry) && !op->has_row)
+		return conduct_fail(op, NULL, "the journal in state_dir still says it runs");
+	if (op->has_row && !journal_write(&op->to->subject, &op->entry))
+		return conduct_fail_line(op, op->to, "tandem.cluster still says it runs");
+	return true;
+}
+
+static const struct step after[] = {
+	{ "release", release, NULL },	{ "unlock", unlock, NULL },	{ "demote", demote, NULL },
+	{ "forget", forget, NULL },	{ "others", lead_others, NULL }, { "events", start_events, NULL },
+	{ "scheduler", move_scheduler, NULL }, { "dumps", end_dumps, NULL }, { "finish", finish_row, NULL },
+};
+
+/* --- the whole --- */
+
+static void measure(struct operation *op)
+{
+	struct report *r = op->report;
+
+	r->drain_ms = ms_between(op->hold_us, op->drained_us);
+	r->sql_ms = ms_between(op->fence_us, op->writable_us);
+	r->stall_ms = ms_between(op->hold_us, op->released_us);
+}
+
+static enum operation_result refuse(struct operation *op)
+{
+	for (size_t i = 0; i < op->report->count; i++) {
+		const struct remark *r = &op->report->remarks[i];
+
+		if (r->level != REMARK_REFUSAL)
+			continue;
+		snprintf(op->report->summary, sizeof(op->report->summary), "refused, nothing was touched: %s%s%.300s",
+			 r->server, r->server[0] ? ": " : "", r->text);
+		break;
+	}
+	return OPERATION_REFUSED;
+}
+
+static enum operation_result plan(struct operation *op)
+{
+	snprintf(op->report->summary, sizeof(op->report->summary), "%s would take over from %s; nothing was touched",
+		 op->to->subject.name, op->from->subject.name);
+	for (size_t i = 0; i < sizeof(before) / sizeof(*before); i++)
+		report_add(op->report, REMARK_OK, before[i].name, "", -1, "would be done");
+	for (size_t i = 0; i < sizeof(after) / sizeof(*after); i++)
+		report_add(op->report, REMARK_OK, after[i].name, "", -1, "would be done");
+	return OPERATION_DONE;
+}
+
+static enum operation_result sum_up(struct operation *op, unsigned failed)
+{
+	measure(op);
+	snprintf(op->report->summary, sizeof(op->report->summary), "%s is the primary (%s was)%s", op->to->subject.name,
+		 op->from->subject.name, failed ? "; not all of the rest could be done: see the report" : "");
+	return failed ? OPERATION_UNFINISHED : OPERATION_DONE;
+}
+
+enum operation_result promote_run(struct operation *op)
+{
+	if (!preflight_promote(op))
+		return refuse(op);
+	if (op->request->dry_run)
+		return plan(op);
+	if (!conduct_run(op, before, sizeof(before) / sizeof(*before))) {
+		snprintf(op->report->summary, sizeof(op->report->summary), "undone, %s is still the primary: %.200s",
+			 op->from->subject.name, report_failure(op->report));
+		return OPERATION_UNDONE;
+	}
+	return sum_up(op, conduct_run_all(op, after, sizeof(after) / sizeof(*after)));
+}
+
+/* --- after a kill -9 --- */
+
+/* The newest of what the servers and the copy say. False: nothing is left open. */
+static bool find_open_entry(struct operation *op)
+{
+	struct journal_entry one;
+
+	if (!journal_init(&one)) {
+		journal_fini(&one);
+		return false;
+	}
+	if (journal_load(op->settings->state_dir, &one))
+		journal_copy(&op->entry, &one);
+	for (size_t i = 0; i < op->count; i++)
+		if (op->actors[i].line.mysql && journal_read(&op->actors[i].subject, &one) &&
+		    journal_is_newer(&one, &op->entry)) {
+			journal_copy(&op->entry, &one);
+			op->has_row = true;
+		}
+	journal_fini(&one);
+	return op->entry.state == JOURNAL_RUNNING && !strcmp(op->entry.operation, "promote");
+}
+
+static bool finish(struct operation *op)
+{
+	unsigned failed;
+
+	/* Nothing has been written on `from` since the fence, so its position is the fork. */
+	if (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, op->fork))
+		op->fork[0] = '\0';
+	op->has_row = journal_prepare(&op->to->subject);
+	for (size_t i = 0; i < op->count; i++)
+		if (&op->actors[i] != op->from && &op->actors[i] != op->to && op->actors[i].line.mysql) {
+			op->actors[i].role = ROLE_REPLICA;
+			op->actors[i].source = (int)(op->from - op->actors);
+		}
+	failed = conduct_run_all(op, after, sizeof(after) / sizeof(*after));
+	log_warning(NULL, "the promotion of %s that an earlier run began is finished%s", op->entry.to,
+		    failed ? ", but for what the lines above say" : "");
+	return true;
+}
+
+static bool undo(struct operation *op)
+{
+	op->has_row = op->from->line.mysql && journal_prepare(&op->from->subject);
+	restart_link(op);
+	undo_fence(op);
+	restart_events(op);
+	undo_row(op);
+	log_warning(NULL, "the promotion of %s that an earlier run began is undone: %s is the primary as before", op->entry.to,
+		    op->entry.from);
+	return true;
+}
+
+static void recall_scheduler(struct operation *op)
+{
+	size_t len = strlen(SCHEDULER);
+	const char *at = op->entry.events;
+
+	if (strncmp(at, SCHEDULER, len) != 0)
+		return;
+	at += len;
+	snprintf(op->scheduler, sizeof(op->scheduler), "%.*s", (int)strcspn(at, "\n"), at);
+}
+
+/* The cluster may have been changed by hand since. With the candidate writable nobody else may be; without, the old primary may. */
+static bool somebody_else_writes(struct operation *op, bool candidate_writes)
+{
+	char value[16];
+
+	for (size_t i = 0; i < op->count; i++) {
+		struct actor *a = &op->actors[i];
+
+		if (a == op->to || (a == op->from && !candidate_writes) || !a->line.mysql)
+			continue;
+		if (!conduct_ask(a, "SELECT @@global.read_only", value, sizeof(value)) || !strcmp(value, "0"))
+			return true;
+	}
+	return false;
+}
+
+bool promote_recover(struct operation *op)
+{
+	char value[16];
+	bool is_writable;
+
+	op->is_recovery = true;
+	conduct_open_all(op);
+	if (!find_open_entry(op))
+		return false;
+	op->from = conduct_actor(op, op->entry.from);
+	op->to = conduct_actor(op, op->entry.to);
+	if (!op->from || !op->to || !conduct_reopen(op, op->to) ||
+	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value))) {
+		log_error(NULL, "a promotion of %s over %s was not ended and cannot be judged: %s cannot be asked", op->entry.to,
+			  op->entry.from, op->entry.to);
+		return true;
+	}
+	recall_scheduler(op);
+	is_writable = !strcmp(value, "0");
+	if (somebody_else_writes(op, is_writable)) {
+		log_error(NULL, "a promotion of %s over %s was not ended, and another server is writable meanwhile: nothing is done",
+			  op->entry.to, op->entry.from);
+		return true;
+	}
+	return is_writable ? finish(op) : undo(op);
+}

@@ -1,0 +1,19 @@
+/*
+ * Planned promotion, and what is left of one after the daemon was killed in it. The order of the steps is the design; each step's
+ * comment says what makes its place.
+ */
+#ifndef TANDEM_CLUSTER_PROMOTE_H
+#define TANDEM_CLUSTER_PROMOTE_H
+
+#include "proxy/cluster/conduct.h"
+
+/* op from conduct_init(); fills the report and gives its result. */
+enum operation_result promote_run(struct operation *op);
+
+/*
+ * At start: what the journal says was begun and not ended is finished when the candidate is writable, undone when it is not. True when
+ * there was something to do, whatever became of it.
+ */
+bool promote_recover(struct operation *op);
+
+#endif
