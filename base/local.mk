@@ -10,6 +10,8 @@ libbase_a_SOURCES = \
 	base/io.h \
 	base/io_tls.c \
 	base/io_tls.h \
+	base/listen.c \
+	base/listen.h \
 	base/log.c \
 	base/log.h \
 	base/tls.c \

@@ -1,21 +1,18 @@
 #include "proxy/session/listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "proxy/session/worker.h"
 
-enum { BACKLOG = 4096, ACCEPT_BATCH = 64 };
+enum { ACCEPT_BATCH = 64 };
 
 struct listener;
 
@@ -24,8 +21,7 @@ struct socket {
 	struct listener *listener;
 	char *address;
 	struct event *event;
-	int fd;
-	char *path; /* of a Unix socket, removed at the end */
+	struct listen_socket at;
 };
 
 struct listener {
@@ -40,81 +36,6 @@ struct listener {
 	struct socket sockets[];
 };
 
-/* ---- Binding ---- */
-
-static bool fail(char *why, size_t size, const char *address, const char *what)
-{
-	snprintf(why, size, "proxy.listen %s: %s%s", address, what,
-		 errno == EADDRINUSE ? ": stop what listens there, or change the setting" : "");
-	return false;
-}
-
-static bool bind_unix(struct socket *s, const char *address, const char *path, char *why, size_t size)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int probe;
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return fail(why, size, address, "the path is too long for a Unix socket");
-	strcpy(sun.sun_path, path);
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (probe >= 0 && connect(probe, (struct sockaddr *)&sun, sizeof(sun)) == 0) {
-		close(probe);
-		errno = EADDRINUSE;
-		return fail(why, size, address, strerror(errno));
-	}
-	if (probe >= 0)
-		close(probe);
-	unlink(path); /* left by a process that is gone */
-	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&sun, sizeof(sun)) || listen(s->fd, BACKLOG))
-		return fail(why, size, address, strerror(errno));
-	chmod(path, 0777);
-	s->path = strdup(path);
-	return true;
-}
-
-static bool split(const char *address, char *host, size_t host_size, const char **port)
-{
-	const char *colon = strrchr(address, ':');
-	size_t len;
-
-	if (!colon)
-		return false;
-	len = (size_t)(colon - address);
-	*port = colon + 1;
-	if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
-		address++;
-		len -= 2;
-	}
-	if (len >= host_size)
-		return false;
-	memcpy(host, address, len);
-	host[len] = '\0';
-	return true;
-}
-
-static bool bind_tcp(struct socket *s, const char *address, char *why, size_t size)
-{
-	struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM }, *found;
-	char host[256];
-	const char *port;
-	int one = 1, error;
-
-	errno = 0;
-	if (!split(address, host, sizeof(host), &port))
-		return fail(why, size, address, "expected host:port or unix:/path");
-	error = getaddrinfo(!strcmp(host, "*") || !host[0] ? NULL : host, port, &hints, &found);
-	if (error)
-		return fail(why, size, address, gai_strerror(error));
-	s->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd >= 0)
-		setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	error = s->fd < 0 || bind(s->fd, found->ai_addr, found->ai_addrlen) || listen(s->fd, BACKLOG);
-	freeaddrinfo(found);
-	return !error || fail(why, size, address, strerror(errno));
-}
-
 /* ---- Accepting ---- */
 
 static struct worker *least_loaded(struct shared *shared)
@@ -126,26 +47,6 @@ static struct worker *least_loaded(struct shared *shared)
 		    atomic_load_explicit(&best->client_count, memory_order_relaxed))
 			best = &shared->workers[i];
 	return best;
-}
-
-static void describe_peer(const struct sockaddr_storage *peer, char *host, size_t size, uint16_t *port)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)peer;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)peer;
-
-	*port = 0;
-	if (peer->ss_family == AF_INET) {
-		inet_ntop(AF_INET, &v4->sin_addr, host, (socklen_t)size);
-		*port = ntohs(v4->sin_port);
-	} else if (peer->ss_family == AF_INET6) {
-		if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-			inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, (socklen_t)size);
-		else
-			inet_ntop(AF_INET6, &v6->sin6_addr, host, (socklen_t)size);
-		*port = ntohs(v6->sin6_port);
-	} else {
-		snprintf(host, size, "localhost");
-	}
 }
 
 /* A greeting would come first: an ERR in its place is how servers say it. */
@@ -166,7 +67,7 @@ static void out_of_files(struct socket *s)
 
 	log_warning(&s->subject, "out of file descriptors: raise LimitNOFILE or ulimit -n; clients are turned away");
 	close(s->listener->spare_fd);
-	fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd = accept4(s->at.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		turn_away(fd);
 	s->listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -187,7 +88,7 @@ static bool accept_one(struct socket *s)
 	struct sockaddr_storage peer = { 0 };
 	socklen_t len = sizeof(peer);
 	struct shared *shared = s->listener->shared;
-	int fd = accept4(s->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept4(s->at.fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	char host[64];
 	uint16_t port;
 
@@ -200,7 +101,7 @@ static bool accept_one(struct socket *s)
 		turn_away(fd);
 		return true;
 	}
-	describe_peer(&peer, host, sizeof(host), &port);
+	peer_describe(&peer, host, sizeof(host), &port);
 	worker_post_client(least_loaded(shared), fd, host, port);
 	return true;
 }
@@ -222,15 +123,15 @@ static void describe(const struct log_subject *subject, char *out, size_t size)
 	snprintf(out, size, "listener %s", s->address);
 }
 
-static bool open_socket(struct socket *s, char *why, size_t why_size)
+static bool open_socket(struct socket *s, const char *address, char *why, size_t why_size)
 {
-	const char *address = s->address;
-	bool ok = !strncmp(address, "unix:", 5) ? bind_unix(s, address, address + 5, why, why_size) :
-						  bind_tcp(s, address, why, why_size);
+	char what[256];
 
-	if (!ok)
+	if (!listen_open(&s->at, address, 0777, what, sizeof(what))) {
+		snprintf(why, why_size, "proxy.listen %s: %s", address, what);
 		return false;
-	s->event = event_new(s->listener->base, s->fd, EV_READ | EV_PERSIST, on_accept, s);
+	}
+	s->event = event_new(s->listener->base, s->at.fd, EV_READ | EV_PERSIST, on_accept, s);
 	return s->event && !event_add(s->event, NULL);
 }
 
@@ -246,7 +147,7 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 	l->max_clients = settings->proxy.max_clients;
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (size_t i = 0; i < count; i++)
-		l->sockets[i] = (struct socket){ { describe }, .listener = l, .fd = -1 };
+		l->sockets[i] = (struct socket){ { describe }, .listener = l, .at = { .fd = -1 } };
 	l->count = count;
 	l->base = event_base_new();
 	if (!l->base || !inbox_init(&l->inbox, l->base, l)) {
@@ -288,13 +189,7 @@ static void close_sockets(struct listener *l)
 		if (s->event)
 			event_free(s->event);
 		s->event = NULL;
-		if (s->fd >= 0)
-			close(s->fd);
-		s->fd = -1;
-		if (s->path)
-			unlink(s->path);
-		free(s->path);
-		s->path = NULL;
+		listen_close(&s->at);
 	}
 }
 
