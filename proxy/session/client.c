@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/gate.h"
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
@@ -333,6 +334,8 @@ void client_close(struct client *client, const char *why)
 		output_flush(&w->out);
 	abandon_turn(client);
 	client_release_all(client);
+	if (w->gate_closed)
+		gate_recount(client, true);
 	io_close(&client->io);
 	TAILQ_REMOVE(&w->clients, client, link);
 	atomic_fetch_sub(&w->client_count, 1);
@@ -449,6 +452,8 @@ void client_detach(struct client *client, struct backend *backend)
 		client->turn->backend = NULL;
 	if (backend->state != BACKEND_DEAD)
 		backend_relist(backend);
+	if (client->worker->gate_closed)
+		gate_recount(client, false);
 }
 
 bool client_needs_backend(const struct client *client, const struct backend *backend)

@@ -93,6 +93,8 @@ struct client {
 	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
 	bool is_serializable;	/* by its isolation level */
 	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before, or its schema is a server's */
+	bool wrote;		/* its open transaction, or else its last statement on the primary, may have written; see gate.c */
+	uint8_t gate_share;	/* what it has in the way of a promotion; gate.c's */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct backend *attached; /* linked by next_attached, at most one a server */
 	struct backend *trx;	  /* a transaction is open there */
@@ -143,6 +145,9 @@ void client_digest_value(struct client *client);
 /* Stops and restarts receiving. */
 void client_pause(struct client *client);
 void client_resume(struct client *client);
+
+/* An ERR left the flags and tracking of client->probe unknown: a statement that changes nothing makes the server tell. */
+bool client_send_probe(struct client *client);
 
 /* Connections. */
 struct backend *client_backend_at(const struct client *client, const struct server_pool *pool);

@@ -14,6 +14,8 @@ libsession_a_SOURCES = \
 	proxy/session/execute.c \
 	proxy/session/execute.h \
 	proxy/session/fit.c \
+	proxy/session/gate.c \
+	proxy/session/gate.h \
 	proxy/session/kill.c \
 	proxy/session/listener.c \
 	proxy/session/listener.h \

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "proxy/session/gate.h"
 #include "proxy/session/listener.h"
 #include "proxy/session/worker.h"
 
@@ -46,7 +47,19 @@ static void on_moved(void *owner, struct server *server)
 	pthread_mutex_unlock(&p->lock);
 }
 
-static const struct cluster_listener cluster_listener = { .publish = on_publish, .moved = on_moved };
+static void on_count(void *owner, uint64_t number, struct gate_count *out)
+{
+	struct proxy *p = owner;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->workers_ready)
+		gate_sum(&p->shared, number, out);
+	else
+		*out = (struct gate_count){ .adopted = true };
+	pthread_mutex_unlock(&p->lock);
+}
+
+static const struct cluster_listener cluster_listener = { .publish = on_publish, .moved = on_moved, .count = on_count };
 
 /* ---- Start ---- */
 

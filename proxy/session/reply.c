@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/gate.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/turn.h"
@@ -388,6 +389,8 @@ static void end_swallowed(struct backend *b, const struct expect *e)
 	struct turn *t = b->client ? b->client->turn : NULL;
 
 	now_ready(b);
+	if (b->client && b->worker->gate_closed)
+		gate_recount(b->client, false);
 	if (!b->client) {
 		if (b->state == BACKEND_READY)
 			pool_give(b);

@@ -49,7 +49,7 @@ static struct route_answer refuse(uint16_t code, const char *why)
 
 static bool primary_is_up(const struct snapshot *s)
 {
-	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && s->gate == GATE_OPEN;
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP;
 }
 
 static struct route_answer to_primary(const struct turn *t, const char *why)
@@ -155,6 +155,11 @@ uint64_t route_function_traces(const struct turn *turn)
 			traces |= SQL_F_OPAQUE;
 	}
 	return traces;
+}
+
+bool route_only_reads(const struct turn *turn)
+{
+	return functions_are_harmless(turn) && views_are_harmless(turn) && !is_learned_write(turn->meaning->digest);
 }
 
 static bool has_temp_tables(const struct client *c)

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "proxy/session/charset.h"
 #include "proxy/session/execute.h"
+#include "proxy/session/gate.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/upload.h"
@@ -125,6 +126,8 @@ void turn_unpark(struct turn *turn)
 	else if (turn->wait == WAIT_CONNECTION)
 		pool_leave_queue(turn);
 	turn->wait = WAIT_NOTHING;
+	if (turn->held)
+		gate_release(turn);
 }
 
 /* The client is READY again, or at the end of its draining. */
@@ -141,6 +144,8 @@ static void turn_end(struct turn *t)
 	if (c->state != CLIENT_BUSY)
 		return;
 	client_set_state(c, CLIENT_READY);
+	if (c->worker->gate_closed)
+		gate_recount(c, false);
 	if (c->upload.active)
 		upload_skip(c);
 	if (b && b->state == BACKEND_READY && (b->broken || b->retire)) {
@@ -404,15 +409,20 @@ static enum step choose(struct turn *t)
 /* A probe in front of the next statement brings flags and tracking that an ERR withheld. Nothing may come between a statement and a
  * question about it. It sets a variable that is tracked: behind an OK without news of its own the server goes on holding back, also
  * last_gtid. */
-static bool send_probe(struct turn *t)
+bool client_send_probe(struct client *client)
 {
 	static const char text[] = "SET SESSION sql_notes=@@session.sql_notes";
+	struct backend *b = client->probe;
+
+	client->probe = NULL;
+	return backend_command(b, EXPECT_PROBE, COM_QUERY, text, sizeof(text) - 1);
+}
+
+static bool send_probe(struct turn *t)
+{
 	struct client *c = t->client;
 
-	if (c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST)
-		return true;
-	c->probe = NULL;
-	return backend_command(t->backend, EXPECT_PROBE, COM_QUERY, text, sizeof(text) - 1);
+	return c->probe != t->backend || t->meaning->facts & SQL_F_READS_LAST || client_send_probe(c);
 }
 
 static uint32_t kept_slot(struct turn *t)
@@ -450,6 +460,8 @@ static void send_statement(struct turn *t)
 	t->wait = WAIT_REPLY;
 	t->began_ms = c->worker->now_ms;
 	b->session = c->id;
+	if (!b->is_replica)
+		gate_note_sent(t);
 	if (ok && !t->no_reply)
 		backend_expect(b, EXPECT_FORWARD, t->reply, PREPARED_NONE);
 	if (ok)
@@ -491,6 +503,8 @@ void turn_advance(struct turn *turn)
 {
 	if (turn->wait != WAIT_CONNECTION)
 		turn_unpark(turn);
+	if (turn->client->worker->gate_closed && gate_holds(turn))
+		return;
 	if (!turn->backend && choose(turn) == STEP_WAIT)
 		return;
 	if (turn->backend->state < BACKEND_READY) {
@@ -897,6 +911,8 @@ static void note_success(struct turn *t)
 		return;
 	if (!leaves_nothing_behind(t))
 		note_traces(t);
+	if (t->meaning->facts & SQL_F_OPENS_TRX)
+		gate_note_opened(t);
 	if (t->saw_rows && !t->backend->is_replica && t->meaning->target != SQL_TO_ROLE)
 		t->client->token_unknown = true;
 }

@@ -56,6 +56,7 @@ struct turn {
 	bool fitted;	    /* state changes have been answered with OK */
 	bool careful;	    /* send nothing before everything in front of it is answered */
 	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
+	bool held;	    /* waits for the gate */
 	bool probe_sent;
 	bool failed;	    /* its reply was, or ended in, an ERR */
 	bool failed_with_data; /* ... about a value: it had begun to run */
@@ -182,6 +183,8 @@ struct route_answer {
 struct route_answer route_turn(struct turn *turn);
 /* The facts that stored functions called by it, or by views that it reads, leave on their connection: SQL_F_OPAQUE for what only the connection knows. */
 uint64_t route_function_traces(const struct turn *turn);
+/* Is a statement that reads proven not to write by way of a stored function, nor caught writing before? */
+bool route_only_reads(const struct turn *turn);
 /* A read that the guard refused: its digest is a write from now on. */
 void route_learn_write(uint64_t digest);
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/session/gate.h"
 
 enum { TICK_MS = 50, RETRY_MS = 20 };
 
@@ -67,7 +68,7 @@ static bool primary_is_up(const struct worker *w)
 {
 	const struct snapshot *s = w->snapshot;
 
-	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP && s->gate == GATE_OPEN;
+	return s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP;
 }
 
 /* A read's time in the park is over: the primary answers it, if there is one; else it stays until a replica has caught up. */
@@ -151,7 +152,9 @@ static void check_one_for_primary(struct worker *w, struct turn *t, uint64_t now
 {
 	const struct snapshot *s = w->snapshot;
 
-	if (now >= t->deadline_ms) {
+	if (now >= t->deadline_ms && t->held) {
+		gate_give_up(t);
+	} else if (now >= t->deadline_ms) {
 		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",
 			  s->primary_why ? s->primary_why : "it does not answer", s->settings->proxy.primary_wait_ms);
 	} else if (t->again_ms && now >= t->again_ms) {
@@ -346,10 +349,13 @@ static void adopt(struct worker *w, struct snapshot *snapshot)
 		leave_dead_servers(w, before);
 		snapshot_unref(before);
 	}
+	gate_adopt(w);
 	refresh_contexts(w);
 	advance_some(&w->for_primary, length(&w->for_primary));
 	worker_unpark_all(w);
 	atomic_store(&w->adopted, snapshot->number);
+	if (w->gate_closed)
+		cluster_gate_moved(w->shared->cluster);
 }
 
 /* ---- Messages ---- */

@@ -29,6 +29,13 @@ struct shared {
 	_Atomic uint64_t catalog_ticket; /* a routine changed: only a catalog read after this was given knows */
 };
 
+/* What its clients have in the way of a promotion, while the gate is not open; gate.c's. */
+struct gate_tally {
+	_Atomic unsigned open_writes;
+	_Atomic unsigned held;
+	_Atomic unsigned pinned;
+};
+
 struct worker {
 	struct shared *shared;
 	unsigned number;
@@ -37,6 +44,8 @@ struct worker {
 	struct io_loop loop;
 	struct inbox inbox;
 	struct snapshot *snapshot; /* the one adopted */
+	bool gate_closed; /* the snapshot's gate is not open */
+	struct gate_tally tally;
 	_Atomic uint64_t adopted;  /* its number; for any thread */
 	struct server_pool *pools[CLUSTER_MAX_SERVERS]; /* by index in the snapshot */
 	struct server_pool *old_pools[CLUSTER_MAX_SERVERS]; /* of servers gone from the settings, until empty */
