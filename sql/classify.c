@@ -58,6 +58,7 @@ static const char *const facts[] = {
 	"sets_session", "sets_autocommit", "catalog", "accounts", "functions", "many_functions", "locking_read", "into",
 	"multi", "connection_id", "set_subquery", "no_binlog", "opaque", "local_infile", "identity_read", "too_long",
 	"session_state_read", "ends_with_comment", "set_statement", "set_transaction_session", "temp_named",
+	"plain_view",
 };
 
 const char *sql_verb_name(enum sql_verb verb)
@@ -200,6 +201,22 @@ unsigned sql_set_names(const struct sql_context *context, const char *text, size
 	s.set_names = &names;
 	judge_parts(&s, &ignored);
 	return names.count;
+}
+
+bool sql_mentions(const struct sql_context *context, const char *text, size_t len,
+		  bool (*seen)(void *arg, const char *name, size_t len), void *arg)
+{
+	struct lexer lexer;
+	struct token token;
+
+	lexer_init(&lexer, context, text, len);
+	for (lexer_next(&lexer, &token); token.kind != TOKEN_END; lexer_next(&lexer, &token)) {
+		struct sql_span name = token_name(&token);
+
+		if ((token.kind == TOKEN_WORD || token.kind == TOKEN_QUOTED) && seen(arg, text + name.at, name.len))
+			return true;
+	}
+	return false;
 }
 
 size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size)

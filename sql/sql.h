@@ -141,6 +141,7 @@ enum sql_verb {
 #define SQL_F_ENDS_WITH_COMMENT (UINT64_C(1) << 47) /* unterminated comment or string: the server will say so */
 #define SQL_F_SET_STATEMENT (UINT64_C(1) << 48) /* SET STATEMENT ... FOR: verb and target are those of the inner statement */
 #define SQL_F_SET_TRANSACTION_SESSION (UINT64_C(1) << 49) /* SET SESSION TRANSACTION, SET SESSION tx_read_only / tx_isolation */
+#define SQL_F_PLAIN_VIEW (UINT64_C(1) << 51)   /* with SQL_F_CATALOG: it is about a view that only reads tables */
 #define SQL_F_TEMP_NAMED (UINT64_C(1) << 50)   /* `name` is the temporary table created or the (first) table dropped */
 
 enum sql_hint { SQL_HINT_NONE, SQL_HINT_PRIMARY, SQL_HINT_REPLICA, SQL_HINT_SERVER };
@@ -188,6 +189,10 @@ void sql_classify_body(const struct sql_context *context, const char *text, size
 /* The session variables that the SETs in the text assign by name, in the order of the text; not those of SET NAMES and the like, of SET
  * STATEMENT, or of the next transaction only. Returns how many there are; the first `size` of them are in `out`. */
 unsigned sql_set_names(const struct sql_context *context, const char *text, size_t len, struct sql_span *out, unsigned size);
+
+/* Calls `seen` with each identifier of the text, in the order of the text and without quotes, until it returns true: then true. */
+bool sql_mentions(const struct sql_context *context, const char *text, size_t len,
+		  bool (*seen)(void *arg, const char *name, size_t len), void *arg);
 
 /* Writes the normalised statement (what the digest is made of) into out, NUL-terminated, cut at size - 1. Returns its full length. */
 size_t sql_normalise(const struct sql_context *context, const char *text, size_t len, char *out, size_t size);

@@ -17,6 +17,7 @@ enum judged { NOT_JUDGED, BEING_JUDGED, JUDGED };
 
 struct entry {
 	struct routine routine;
+	bool is_view;
 	enum judged state;
 	bool own_harmless; /* by its own body alone */
 	struct sql_meaning meaning;
@@ -56,22 +57,44 @@ static struct sql_context context_of(const struct routine_source *source, enum s
 	};
 }
 
+static void judge_meaning(struct entry *e)
+{
+	e->routine.facts = e->meaning.facts;
+	e->routine.writes = e->meaning.target == SQL_TO_PRIMARY;
+	e->own_harmless =
+		e->meaning.target == SQL_TO_REPLICA && !(e->meaning.facts & ~HARMLESS_FACTS);
+}
+
+/* A view that hides its text is read on the primary, but nobody has to stay there because of it. */
+static void judge_view(struct entry *e, const struct sql_context *context)
+{
+	e->is_view = true;
+	if (!e->body || !*e->body) {
+		e->body = NULL;
+		e->routine.writes = true;
+		return;
+	}
+	sql_classify(context, e->body, strlen(e->body), &e->meaning);
+	judge_meaning(e);
+}
+
 static void judge_body(struct entry *e, const struct routine_source *source,
 		       enum sql_flavour flavour, uint32_t version)
 {
 	struct sql_context context = context_of(source, flavour, version);
 
 	e->body = source->body;
+	if (!strcasecmp(source->type, "VIEW")) {
+		judge_view(e, &context);
+		return;
+	}
 	if (!source->body ||
 	    (strcasecmp(source->type, "FUNCTION") && strcasecmp(source->type, "PROCEDURE"))) {
 		mark_opaque(e);
 		return;
 	}
 	sql_classify_body(&context, source->body, strlen(source->body), &e->meaning);
-	e->routine.facts = e->meaning.facts;
-	e->routine.writes = e->meaning.target == SQL_TO_PRIMARY;
-	e->own_harmless =
-		e->meaning.target == SQL_TO_REPLICA && !(e->meaning.facts & ~HARMLESS_FACTS);
+	judge_meaning(e);
 }
 
 /* First entry of that name. */
@@ -112,6 +135,8 @@ static void judge_callee(struct judge *j, struct entry *caller, const char *name
 	for (; e && e < j->entries + j->count && !strncasecmp(e->routine.name, name, len) &&
 	       !e->routine.name[len];
 	     e++) {
+		if (e->is_view)
+			continue;
 		judge_entry(j, e);
 		caller->routine.facts |= e->routine.facts;
 		caller->routine.writes |= e->routine.writes;
@@ -138,21 +163,91 @@ static void judge_entry(struct judge *j, struct entry *e)
 	e->state = JUDGED;
 }
 
-/* Folds overloads into the worst of all and hands the names over. */
+static bool is_suspect(const struct entry *e)
+{
+	return e->is_view && (!e->routine.harmless || e->routine.facts & SQL_F_READS_UVAR);
+}
+
+struct mention {
+	const struct judge *judge;
+	struct entry *view; /* in which others are mentioned */
+};
+
+static bool adopt_mentioned(void *arg, const char *name, size_t len)
+{
+	struct mention *m = arg;
+	const struct judge *j = m->judge;
+
+	for (const struct entry *e = find(j, name, len); e && e < j->entries + j->count; e++) {
+		if (strncasecmp(e->routine.name, name, len) || e->routine.name[len])
+			break;
+		if (e == m->view || !is_suspect(e))
+			continue;
+		m->view->routine.facts |= e->routine.facts;
+		m->view->routine.writes |= e->routine.writes;
+		m->view->routine.harmless &= e->routine.harmless;
+	}
+	return false;
+}
+
+/* A view of suspect views is suspect. True when that was news. */
+static bool spread_once(struct judge *j, const struct sql_context *context)
+{
+	bool news = false;
+
+	for (size_t i = 0; i < j->count; i++) {
+		struct entry *e = &j->entries[i];
+		struct mention m = { j, e };
+		uint64_t facts = e->routine.facts;
+		bool harmless = e->routine.harmless;
+
+		if (!e->is_view || !e->body)
+			continue;
+		sql_mentions(context, e->body, strlen(e->body), adopt_mentioned, &m);
+		news |= facts != e->routine.facts || harmless != e->routine.harmless;
+	}
+	return news;
+}
+
+static void spread(struct judge *j, enum sql_flavour flavour, uint32_t version)
+{
+	const struct routine_source plain = { .sql_mode = "" };
+	struct sql_context context = context_of(&plain, flavour, version);
+	bool any = false;
+
+	for (size_t i = 0; i < j->count; i++)
+		any |= is_suspect(&j->entries[i]);
+	while (any && spread_once(j, &context))
+		;
+}
+
+/* Overloads are folded into the worst of all; the name is handed over. */
+static void add_folded(struct routine *list, size_t *count, const struct routine *from)
+{
+	struct routine *last = *count ? &list[*count - 1] : NULL;
+
+	if (!last || strcmp(last->name, from->name)) {
+		list[(*count)++] = *from;
+		return;
+	}
+	last->harmless &= from->harmless;
+	last->writes |= from->writes;
+	last->facts |= from->facts;
+	free(from->name);
+}
+
 static void fold(struct judge *j, struct catalog *out)
 {
 	for (size_t i = 0; i < j->count; i++) {
-		struct routine *from = &j->entries[i].routine;
-		struct routine *last = out->count ? &out->routines[out->count - 1] : NULL;
+		const struct entry *e = &j->entries[i];
 
-		if (!last || strcmp(last->name, from->name)) {
-			out->routines[out->count++] = *from;
-			continue;
-		}
-		last->harmless &= from->harmless;
-		last->writes |= from->writes;
-		last->facts |= from->facts;
-		free(from->name);
+		out->hidden_views += e->is_view && !e->body;
+		if (!e->is_view)
+			add_folded(out->routines, &out->count, &e->routine);
+		else if (is_suspect(e))
+			add_folded(out->views, &out->view_count, &e->routine);
+		else
+			free(e->routine.name);
 	}
 }
 
@@ -226,9 +321,11 @@ struct catalog *catalog_judge(const struct routine_source *sources, size_t count
 	struct catalog *out = calloc(1, sizeof(*out));
 	bool ok = out && fill(&j, sources, count, flavour, version);
 
-	if (ok)
+	if (ok) {
 		out->routines = calloc(j.count + 1, sizeof(*out->routines));
-	if (!ok || !out->routines) {
+		out->views = calloc(j.count + 1, sizeof(*out->views));
+	}
+	if (!ok || !out->routines || !out->views) {
 		for (size_t i = 0; i < j.count; i++)
 			free(j.entries[i].routine.name);
 		free(j.entries);
@@ -238,9 +335,25 @@ struct catalog *catalog_judge(const struct routine_source *sources, size_t count
 	qsort(j.entries, j.count, sizeof(*j.entries), compare_entries);
 	for (size_t i = 0; i < j.count; i++)
 		judge_entry(&j, &j.entries[i]);
+	spread(&j, flavour, version);
 	fold(&j, out);
 	free(j.entries);
 	return out;
+}
+
+static void add_rows(struct routine_source *sources, size_t *count, MYSQL_RES *result, const char *type)
+{
+	MYSQL_ROW row;
+
+	while (result && (row = mysql_fetch_row(result))) {
+		if (!type)
+			sources[(*count)++] = (struct routine_source){ row_text(row, 0), row_text(row, 1), row[2],
+								       row_text(row, 3) };
+		else
+			sources[(*count)++] = (struct routine_source){
+				row_text(row, 0), type, mysql_num_fields(result) > 1 ? row[1] : NULL, ""
+			};
+	}
 }
 
 struct catalog *catalog_read(struct line *line, enum sql_flavour flavour, uint32_t version)
@@ -248,24 +361,28 @@ struct catalog *catalog_read(struct line *line, enum sql_flavour flavour, uint32
 	const struct flavour *f = flavour_of(flavour);
 	MYSQL_RES *routines = line_query(line, f->routines);
 	MYSQL_RES *loadable = routines ? line_query(line, f->loadable) : NULL;
+	MYSQL_RES *views = loadable ? line_query(line, f->views) : NULL;
+	bool refused = loadable && !views && line->error && !line_error_is_loss(line);
 	struct routine_source *sources = NULL;
 	struct catalog *out = NULL;
-	MYSQL_ROW row;
 	size_t n = 0;
 
-	if (routines && loadable)
-		sources = calloc(mysql_num_rows(routines) + mysql_num_rows(loadable) + 1,
+	if (loadable && (views || refused))
+		sources = calloc(mysql_num_rows(routines) + mysql_num_rows(loadable) +
+					 (views ? mysql_num_rows(views) : 0) + 1,
 				 sizeof(*sources));
-	while (sources && (row = mysql_fetch_row(routines)))
-		sources[n++] = (struct routine_source){ row_text(row, 0), row_text(row, 1), row[2],
-							row_text(row, 3) };
-	while (sources && (row = mysql_fetch_row(loadable)))
-		sources[n++] = (struct routine_source){ row_text(row, 0), "LOADABLE", NULL, "" };
-	if (sources)
+	if (sources) {
+		add_rows(sources, &n, routines, NULL);
+		add_rows(sources, &n, loadable, "LOADABLE");
+		add_rows(sources, &n, views, "VIEW");
 		out = catalog_judge(sources, n, flavour, version);
+	}
+	if (out)
+		out->views_unknown = refused;
 	free(sources);
 	mysql_free_result(routines);
 	mysql_free_result(loadable);
+	mysql_free_result(views);
 	return out;
 }
 
@@ -281,40 +398,58 @@ bool catalog_stamp(struct line *line, enum sql_flavour flavour, char out[CATALOG
 	return row != NULL;
 }
 
+static bool routines_equal(const struct routine *a, size_t a_count, const struct routine *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (strcmp(a[i].name, b[i].name) || a[i].harmless != b[i].harmless || a[i].writes != b[i].writes ||
+		    a[i].facts != b[i].facts)
+			return false;
+	return true;
+}
+
 bool catalog_equal(const struct catalog *a, const struct catalog *b)
 {
-	if (!a || !b || a->count != b->count)
+	if (!a || !b)
 		return a == b;
-	for (size_t i = 0; i < a->count; i++) {
-		const struct routine *x = &a->routines[i];
-		const struct routine *y = &b->routines[i];
+	return routines_equal(a->routines, a->count, b->routines, b->count) &&
+	       routines_equal(a->views, a->view_count, b->views, b->view_count);
+}
 
-		if (strcmp(x->name, y->name) || x->harmless != y->harmless ||
-		    x->writes != y->writes || x->facts != y->facts)
-			return false;
+static struct routine *copy_routines(const struct routine *from, size_t count, size_t *copied)
+{
+	struct routine *out = count ? calloc(count, sizeof(*out)) : NULL;
+
+	*copied = out ? count : 0;
+	for (size_t i = 0; i < *copied; i++) {
+		out[i] = from[i];
+		out[i].name = strdup(from[i].name);
 	}
-	return true;
+	return out;
 }
 
 void catalog_build(struct snapshot *snapshot, const struct catalog *catalog)
 {
 	snapshot->catalog_known = catalog != NULL;
-	snapshot->routines = catalog && catalog->count
-				     ? calloc(catalog->count, sizeof(*snapshot->routines))
-				     : NULL;
-	for (size_t i = 0; snapshot->routines && i < catalog->count; i++) {
-		snapshot->routines[i] = catalog->routines[i];
-		snapshot->routines[i].name = strdup(catalog->routines[i].name);
-		snapshot->routine_count++;
-	}
+	if (!catalog)
+		return;
+	snapshot->routines = copy_routines(catalog->routines, catalog->count, &snapshot->routine_count);
+	snapshot->views = copy_routines(catalog->views, catalog->view_count, &snapshot->view_count);
+}
+
+static void free_routines(struct routine *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(list[i].name);
+	free(list);
 }
 
 void catalog_free(struct catalog *catalog)
 {
 	if (!catalog)
 		return;
-	for (size_t i = 0; i < catalog->count; i++)
-		free(catalog->routines[i].name);
-	free(catalog->routines);
+	free_routines(catalog->routines, catalog->count);
+	free_routines(catalog->views, catalog->view_count);
 	free(catalog);
 }

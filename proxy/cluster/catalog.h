@@ -1,6 +1,6 @@
 /*
- * The stored routines, judged: which functions are proven to only read. By what their bodies do, and the bodies of what they call;
- * never by what they declare.
+ * The stored routines and views, judged: which functions are proven to only read. By what their bodies do, and the bodies of what they
+ * call; never by what they declare.
  */
 #ifndef TANDEM_CLUSTER_CATALOG_H
 #define TANDEM_CLUSTER_CATALOG_H
@@ -13,13 +13,17 @@ enum { CATALOG_STAMP_BYTES = 160 };
 struct catalog {
 	size_t count;
 	struct routine *routines; /* sorted by name, one of each */
+	size_t view_count;
+	struct routine *views; /* only those that are not proven harmless, or read user variables */
+	bool views_unknown;	  /* they could not be read */
+	size_t hidden_views;	  /* whose text was not to be seen */
 };
 
 /* One routine as stored. */
 struct routine_source {
 	const char *name; /* lower case */
-	const char *type; /* FUNCTION, PROCEDURE, PACKAGE, PACKAGE BODY; LOADABLE */
-	const char *body; /* NULL: not to be seen */
+	const char *type; /* FUNCTION, PROCEDURE, PACKAGE, PACKAGE BODY; LOADABLE; VIEW */
+	const char *body; /* NULL: not to be seen; of a view the query */
 	const char *sql_mode;
 };
 

@@ -14,6 +14,9 @@
 #define PRIV_AUTH(path)                                                                            \
 	"JSON_VALUE(Priv,'" path ".plugin'),JSON_VALUE(Priv,'" path ".authentication_string')"
 
+#define USERS_OWN                                                                                  \
+	"TABLE_SCHEMA NOT IN ('mysql','sys','information_schema','performance_schema')"
+
 static const struct flavour mariadb = {
 	/* gtid_current_pos: what was replicated and what was written here; gtid_slave_pos alone knows nothing of own writes. */
 	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, "
@@ -49,6 +52,8 @@ static const struct flavour mariadb = {
 	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM "
 		    "information_schema.ROUTINES",
 	.loadable = "SELECT LOWER(name) FROM mysql.func",
+	.views = "SET STATEMENT max_statement_time=1 FOR SELECT LOWER(TABLE_NAME), VIEW_DEFINITION FROM "
+		 "information_schema.VIEWS WHERE " USERS_OWN,
 	.catalog_stamp = "SELECT COUNT(*), MAX(modified), SUM(CRC32(body)), (SELECT COUNT(*) FROM "
 			 "mysql.func) FROM mysql.proc",
 };
@@ -80,6 +85,8 @@ static const struct flavour mysql = {
 	.routines = "SELECT LOWER(ROUTINE_NAME), ROUTINE_TYPE, ROUTINE_DEFINITION, SQL_MODE FROM "
 		    "information_schema.ROUTINES",
 	.loadable = "SELECT LOWER(name) FROM mysql.func",
+	.views = "SELECT /*+ MAX_EXECUTION_TIME(1000) */ LOWER(TABLE_NAME), VIEW_DEFINITION FROM "
+		 "information_schema.VIEWS WHERE " USERS_OWN,
 	.catalog_stamp = "SELECT COUNT(*), MAX(LAST_ALTERED), SUM(CRC32(ROUTINE_DEFINITION)), "
 			 "(SELECT COUNT(*) FROM mysql.func)"
 			 " FROM information_schema.ROUTINES",

@@ -29,6 +29,7 @@ struct flavour {
 	const char *accounts_before; /* older servers */
 	const char *routines;	     /* schema-less name, type, body, sql_mode */
 	const char *loadable;	     /* names of loadable functions */
+	const char *views;	     /* schema-less name, query; '' where it is not to be seen. Within a second or an error */
 	const char *catalog_stamp;   /* one row that differs when a routine was changed */
 };
 

@@ -21,6 +21,7 @@
 enum {
 	CLUSTER_RETRY_MS = 250,		   /* a server that is down is tried this often */
 	CLUSTER_REFRESH_GAP_MS = 200,	   /* between two readings of the account tables */
+	CLUSTER_VIEWS_MS = 30000,	   /* views, changed behind Tandem's back */
 	CLUSTER_CHECK_MS = 5000,	   /* accounts and routines, changed behind Tandem's back */
 	CLUSTER_VARIABLES_MS = 30000,	   /* what SET GLOBAL changed there */
 	CLUSTER_TABLE_DEADLINE_MS = 10000, /* reading a whole table takes longer than a look */
@@ -44,6 +45,8 @@ struct member {
 	struct line line;      /* the monitor's */
 	bool accounts_refused; /* the monitor's: already said */
 	bool catalog_refused;
+	uint64_t views_due_ms; /* the monitor's: when the views are read again, even if no routine has changed */
+	size_t hidden_views;   /* the monitor's: how many it has complained of */
 	struct watcher watcher;
 
 	/* Under cluster.lock. */

@@ -307,6 +307,24 @@ static void read_accounts(struct member *m, enum sql_flavour flavour, bool asked
 		accounts_free(old, old_count);
 }
 
+/* Said once for each line, and again when it has changed. */
+static void note_views(struct member *m, const struct catalog *catalog)
+{
+	size_t hidden = catalog->views_unknown ? SIZE_MAX : catalog->hidden_views;
+
+	if (hidden == m->hidden_views)
+		return;
+	m->hidden_views = hidden;
+	if (catalog->views_unknown)
+		log_warning(NULL, "server %s: cannot read the views: %s; what they call is not known", m->server->name,
+			    m->line.error_text);
+	else if (hidden)
+		log_warning(NULL,
+			    "server %s: the text of %zu views is not to be seen, so they are read on the primary; "
+			    "the monitor's account needs SELECT and SHOW VIEW on their schemas",
+			    m->server->name, hidden);
+}
+
 /* What the server has now, NULL when it is `known` or cannot be read. Without the stamp nothing is believed: a monitor that may not
  * read mysql.proc sees information_schema.ROUTINES without an error, and empty. The stamp is taken before the routines, so that a
  * change in between is found at the next check. */
@@ -314,15 +332,20 @@ static struct catalog *fetch_catalog(struct member *m, const struct observation 
 				     const char *known, char stamp[CATALOG_STAMP_BYTES])
 {
 	struct catalog *catalog;
+	uint64_t began = clock_ms();
 
 	if (!catalog_stamp(&m->line, seen->flavour, stamp)) {
 		note_refusal(m, &m->catalog_refused, false, "the stored routines");
 		return NULL;
 	}
-	if (known && !strcmp(known, stamp))
+	if (known && !strcmp(known, stamp) && began < m->views_due_ms)
 		return NULL;
 	catalog = catalog_read(&m->line, seen->flavour, seen->version);
 	note_refusal(m, &m->catalog_refused, catalog != NULL, "the stored routines");
+	/* Nothing cheap says that a view was changed, and with many tables the list of views takes its time. */
+	m->views_due_ms = clock_ms() + CLUSTER_VIEWS_MS + 100 * (clock_ms() - began);
+	if (catalog)
+		note_views(m, catalog);
 	return catalog;
 }
 

@@ -52,6 +52,9 @@ static void free_snapshot(struct snapshot *s)
 	for (size_t i = 0; i < s->routine_count; i++)
 		free(s->routines[i].name);
 	free(s->routines);
+	for (size_t i = 0; i < s->view_count; i++)
+		free(s->views[i].name);
+	free(s->views);
 	free(s->default_charset);
 	free(s->default_collation);
 	free(s->primary_why);
@@ -107,23 +110,37 @@ static bool is_plain_name(const char *name, size_t len)
 	return true;
 }
 
-const struct routine *snapshot_routine(const struct snapshot *snapshot, const char *name,
-				       size_t len)
+static const struct routine *find_routine(const struct routine *sorted, size_t count,
+					  const char *name, size_t len)
 {
-	size_t low = 0, high = snapshot->routine_count;
+	size_t low = 0, high = count;
 
 	while (low < high) {
 		size_t middle = (low + high) / 2;
-		int order = compare_name(snapshot->routines[middle].name, name, len);
+		int order = compare_name(sorted[middle].name, name, len);
 
 		if (!order)
-			return &snapshot->routines[middle];
+			return &sorted[middle];
 		if (order < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return is_plain_name(name, len) ? NULL : &unproven;
+	return NULL;
+}
+
+const struct routine *snapshot_routine(const struct snapshot *snapshot, const char *name,
+				       size_t len)
+{
+	const struct routine *found =
+		find_routine(snapshot->routines, snapshot->routine_count, name, len);
+
+	return found || is_plain_name(name, len) ? found : &unproven;
+}
+
+const struct routine *snapshot_view(const struct snapshot *snapshot, const char *name, size_t len)
+{
+	return find_routine(snapshot->views, snapshot->view_count, name, len);
 }
 
 const struct account *snapshot_account(const struct snapshot *snapshot, const char *user,

@@ -156,6 +156,8 @@ struct snapshot {
 
 	struct routine *routines; /* sorted by name; stored functions, loadable functions, procedures */
 	size_t routine_count;
+	struct routine *views; /* sorted by name; only those that are not proven harmless, or read user variables */
+	size_t view_count;
 	bool catalog_known;
 	uint64_t catalog_ticket; /* see cluster_refresh_catalog() */
 };
@@ -167,6 +169,8 @@ void snapshot_unref(struct snapshot *snapshot);
 const struct tracked_variable *snapshot_variable(const struct snapshot *snapshot, const char *name, size_t len);
 /* Several overloads of one name in different schemas are folded into one entry: the worst of all. Case-insensitive. */
 const struct routine *snapshot_routine(const struct snapshot *snapshot, const char *name, size_t len);
+/* The suspect view of that name in any schema, or NULL. Case-insensitive. */
+const struct routine *snapshot_view(const struct snapshot *snapshot, const char *name, size_t len);
 /* The account that the server would choose for this user from this address ("10.0.0.7", or "localhost" for Unix sockets), roles left out. */
 const struct account *snapshot_account(const struct snapshot *snapshot, const char *user, size_t user_len, const char *host,
 				       bool is_loopback);

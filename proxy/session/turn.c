@@ -825,6 +825,12 @@ static void catalog_changed(struct shared *shared)
 		;
 }
 
+/* A view that only reads tables changes nothing of what is known, unless it takes the place of one that is suspect. */
+static bool is_plain_view(const struct turn *t)
+{
+	return (t->meaning->facts & (SQL_F_PLAIN_VIEW | SQL_F_MULTI)) == SQL_F_PLAIN_VIEW && !t->client->worker->snapshot->view_count;
+}
+
 /* Not every statement that changes LAST_INSERT_ID() says so in its OK: INSERT ... RETURNING does not, nor does one that failed half-way. */
 static void note_last_id(struct turn *t)
 {
@@ -854,7 +860,7 @@ static void note_functions(struct turn *t)
 {
 	struct sql_meaning traces = { .verb = SQL_DO };
 
-	if (t->backend->is_replica || !(t->meaning->facts & SQL_F_FUNCTIONS))
+	if (t->backend->is_replica || !t->text)
 		return;
 	traces.facts = route_function_traces(t);
 	if (traces.facts)
@@ -879,6 +885,8 @@ static bool leaves_nothing_behind(const struct turn *t)
 	const uint64_t harmless = SQL_F_IDENTITY_READ | SQL_F_LOCKING_READ | SQL_F_CALC_FOUND_ROWS |
 				  (t->backend->is_replica ? SQL_F_FUNCTIONS : 0);
 
+	if (!t->backend->is_replica && t->client->worker->snapshot->view_count)
+		return false;
 	return t->meaning->verb == SQL_SELECT && !(t->meaning->facts & ~harmless) && !t->client->pins;
 }
 
@@ -893,7 +901,7 @@ static void note_traces(struct turn *t)
 	note_functions(t);
 	if (facts & SQL_F_SETS_ROLE)
 		note_role(t);
-	if (facts & SQL_F_CATALOG)
+	if (facts & SQL_F_CATALOG && !is_plain_view(t))
 		catalog_changed(c->worker->shared);
 	if (facts & SQL_F_ACCOUNTS) {
 		atomic_fetch_add_explicit(&c->worker->shared->grants, 1, memory_order_relaxed);

@@ -362,6 +362,58 @@ static void test_catalog(void)
 	catalog_free(catalog);
 }
 
+static const struct routine *suspect(const struct catalog *catalog, const char *name)
+{
+	for (size_t i = 0; i < catalog->view_count; i++)
+		if (!strcmp(catalog->views[i].name, name))
+			return &catalog->views[i];
+	return NULL;
+}
+
+static void test_views(void)
+{
+	static const struct routine_source sources[] = {
+		{ "writes", "FUNCTION", "BEGIN INSERT INTO t VALUES (1); RETURN 1; END", "" },
+		{ "reads", "FUNCTION", "RETURN 1", "" },
+		{ "variable", "FUNCTION", "RETURN @a", "" },
+		{ "v_plain", "VIEW", "select `t`.`a` AS `a`,ucase(`t`.`b`) AS `b` from `s`.`t`", "" },
+		{ "v_reads", "VIEW", "select `reads`() AS `x`", "" },
+		{ "v_writes", "VIEW", "select `s`.`writes`() AS `x`", "" },
+		{ "v_lock", "VIEW", "select get_lock('a',0) AS `x`", "" },
+		{ "v_next", "VIEW", "select nextval(`s`.`q`) AS `x`", "" },
+		{ "v_id", "VIEW", "select connection_id() AS `x`", "" },
+		{ "v_variable", "VIEW", "select `variable`() AS `x`", "" },
+		{ "v_over", "VIEW", "select `v_over_over`.`x` AS `x` from `s`.`v_over_over`", "" },
+		{ "v_over_over", "VIEW", "select `V_lock`.`x` AS `x` from `s`.`V_lock`", "" },
+		{ "v_hidden", "VIEW", "", "" },
+		{ "v_of_hidden", "VIEW", "select `v_hidden`.`x` AS `x` from `s`.`v_hidden`", "" },
+		{ "twice", "VIEW", "select 1", "" },
+		{ "twice", "VIEW", "select `writes`()", "" },
+		{ "reads", "VIEW", "select get_lock('b',0)", "" },
+	};
+	static const char *const bad[] = { "v_writes", "v_lock",   "v_next",	  "v_id",  "v_over",
+					   "v_over_over", "v_hidden", "v_of_hidden", "twice", "reads" };
+	static const char *const good[] = { "v_plain", "v_reads", "writes" };
+	struct catalog *catalog =
+		catalog_judge(sources, sizeof(sources) / sizeof(sources[0]), SQL_MARIADB, 101100);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(catalog);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (!suspect(catalog, bad[i]) || suspect(catalog, bad[i])->harmless) {
+			printf("%s\n", bad[i]);
+			CU_FAIL("a view believed to be harmless");
+		}
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		CU_ASSERT_PTR_NULL(suspect(catalog, good[i]));
+	CU_ASSERT_TRUE(suspect(catalog, "v_variable")->harmless);
+	CU_ASSERT_TRUE(suspect(catalog, "v_variable")->facts & SQL_F_READS_UVAR);
+	CU_ASSERT_TRUE(suspect(catalog, "v_over")->facts & SQL_F_GET_LOCK);
+	CU_ASSERT_EQUAL(suspect(catalog, "v_hidden")->facts, 0);
+	CU_ASSERT_EQUAL(catalog->hidden_views, 1);
+	CU_ASSERT_TRUE(routine(catalog, "reads")->harmless); /* the function, not the view */
+	catalog_free(catalog);
+}
+
 /* ---- Versions and variables ---- */
 
 static void test_versions(void)
@@ -452,6 +504,7 @@ void suite_cluster(void)
 	CU_add_test(suite, "wants", test_wants);
 	CU_add_test(suite, "more wants than room", test_many_wants);
 	CU_add_test(suite, "routines judged", test_catalog);
+	CU_add_test(suite, "views are looked through", test_views);
 	CU_add_test(suite, "versions", test_versions);
 	CU_add_test(suite, "tracked names", test_variable_names);
 	CU_add_test(suite, "variables of several servers", test_variables);

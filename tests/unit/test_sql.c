@@ -479,7 +479,7 @@ static void test_names(void)
 	CU_ASSERT_STRING_EQUAL(sql_fact_name(50), "temp_named");
 	CU_ASSERT_STRING_EQUAL(sql_fact_name(__builtin_ctzll(SQL_F_IDENTITY_READ)), "identity_read");
 	CU_ASSERT_STRING_EQUAL(sql_fact_name(__builtin_ctzll(SQL_F_LOCKING_READ)), "locking_read");
-	CU_ASSERT_PTR_NULL(sql_fact_name(51));
+	CU_ASSERT_PTR_NULL(sql_fact_name(52));
 	CU_ASSERT_PTR_NULL(sql_fact_name(63));
 }
 
