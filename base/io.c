@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -233,8 +234,65 @@ static void send_queued(struct io *io)
 	}
 	event_del(&io->write_event);
 	buf_fini(&io->out);
-	if (piece.iov_len)
+	if (piece.iov_len || io->awaited) {
+		io->awaited = false;
 		io->handler->drained(io->owner);
+	}
+}
+
+/* --- files --- */
+
+enum { FILE_PIECE = 1024 * 1024, TLS_FILE_PIECE = 16 * 1024 };
+
+/* TLS has to see the bytes. */
+static ssize_t copy_file(struct io *io, int file, off_t offset, size_t len)
+{
+	uint8_t bytes[TLS_FILE_PIECE];
+	ssize_t n = pread(file, bytes, len < sizeof(bytes) ? len : sizeof(bytes), offset);
+
+	if (n <= 0) {
+		errno = n ? errno : 0;
+		return -1;
+	}
+	return io_send(io, bytes, (size_t)n) ? n : -1;
+}
+
+/* A file that fails is not the connection's fault; which of both it was, sendfile() tells by its errno only. */
+static ssize_t stop_file(struct io *io, ssize_t n)
+{
+	if (n == 0) {
+		errno = 0;
+		return -1;
+	}
+	if (errno == EAGAIN || errno == EINTR) {
+		io->awaited = true;
+		return event_add(&io->write_event, NULL) == 0 ? 0 : -1;
+	}
+	if (errno != EIO && errno != EINVAL)
+		fail_errno(io);
+	return -1;
+}
+
+ssize_t io_send_file(struct io *io, int file, off_t offset, size_t len)
+{
+	ssize_t n;
+
+	assert(io_unsent(io) == 0);
+	if (io->state != IO_OPEN)
+		return -1;
+	if (io->tls)
+		return copy_file(io, file, offset, len);
+	n = sendfile(io->fd, file, &offset, len < FILE_PIECE ? len : FILE_PIECE);
+	return n > 0 ? n : stop_file(io, n);
+}
+
+void io_finish_sending(struct io *io)
+{
+	if (io->state != IO_OPEN)
+		return;
+	if (io->tls)
+		io_tls_finish_sending(io);
+	shutdown(io->fd, SHUT_WR);
 }
 
 /* --- connecting --- */

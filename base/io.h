@@ -78,6 +78,7 @@ struct io {
 	enum io_state state;
 	enum io_end why; /* of IO_FAILED and IO_ENDED */
 	bool paused;	 /* reads stopped by io_pause */
+	bool awaited;	 /* `drained` is due although nothing is queued: io_send_file() found the socket full */
 	bool *gone;	 /* set to true by io_close while the io's own receive function is on the stack */
 	/* Last, so that what is looked at each time lies together. */
 	struct event read_event;
@@ -104,6 +105,15 @@ static inline size_t io_unsent(const struct io *io)
 {
 	return buf_len(&io->out);
 }
+
+/*
+ * Sends from an open file: up to `len` bytes from `offset`, straight from the page cache where the connection is in clear. Nothing may be
+ * unsent. Returns how many bytes were taken (fewer than `len` is usual); 0 when the socket takes none now, and `drained` will be called;
+ * -1 when it cannot go on: the connection failed (`ended` follows) or the file ended or could not be read (errno tells, 0 for its end).
+ */
+ssize_t io_send_file(struct io *io, int file, off_t offset, size_t len);
+/* Says that nothing more will be sent, once all is sent: the other side sees the end, what it still says can be received. */
+void io_finish_sending(struct io *io);
 
 /* Stop and restart receiving: the partner cannot take more. Idempotent. Paused io still notice nothing of their
  * peer; bytes wait in the kernel. */

@@ -411,18 +411,23 @@ bool io_tls_attach(struct io *io)
 	return equip(io->loop);
 }
 
-void io_tls_close(struct io *io)
+void io_tls_finish_sending(struct io *io)
 {
 	struct io_tls *tls = io->tls;
 
 	/* Behind unsent bytes a close_notify would be a lie, and waiting is not our business here. */
-	if (tls->done && !tls->broken && io->state == IO_OPEN && io_unsent(io) == 0) {
-		ERR_clear_error();
-		SSL_shutdown(tls->ssl);
-		flush(io);
-		ERR_clear_error();
-	}
-	free_tls(tls);
+	if (!tls->done || tls->broken || io->state != IO_OPEN || io_unsent(io))
+		return;
+	ERR_clear_error();
+	SSL_shutdown(tls->ssl);
+	flush(io);
+	ERR_clear_error();
+}
+
+void io_tls_close(struct io *io)
+{
+	io_tls_finish_sending(io);
+	free_tls(io->tls);
 	io->tls = NULL;
 }
 

@@ -34,6 +34,8 @@ bool io_tls_sendv(struct io *io, const struct iovec *pieces, int count);
 /* True when bytes received earlier, or the start of the handshake, wait to be worked on. */
 bool io_tls_has_work(const struct io *io);
 bool io_tls_attach(struct io *io);
+/* Sends close_notify if that does not block. */
+void io_tls_finish_sending(struct io *io);
 void io_tls_close(struct io *io);
 const char *io_tls_error_text(const struct io *io);
 
