@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/operation.h"
 
 enum { LONGEST_SLEEP_MS = 1000 };
 
@@ -337,6 +338,34 @@ static void publish(struct cluster *c, struct snapshot *snapshot)
 	snapshot_unref(snapshot);
 }
 
+/* What an earlier run left open is ended as soon as everybody has been asked once. */
+static void *recover(void *arg)
+{
+	operation_recover(arg);
+	return NULL;
+}
+
+static bool all_asked(struct cluster *c)
+{
+	bool asked = true;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->member_count; i++)
+		asked = asked && c->members[i]->health != HEALTH_UNKNOWN;
+	pthread_mutex_unlock(&c->lock);
+	return asked;
+}
+
+static void start_recovery(struct cluster *c)
+{
+	if (c->recovery_tried || !all_asked(c))
+		return;
+	c->recovery_tried = true;
+	c->recovery_started = pthread_create(&c->recovery, NULL, recover, c) == 0;
+	if (!c->recovery_started)
+		log_error(NULL, "cluster watch: no thread to look for operations that were not ended");
+}
+
 static void *coordinate(void *arg)
 {
 	struct cluster *c = arg;
@@ -345,6 +374,7 @@ static void *coordinate(void *arg)
 
 	while (round_of(c, &snapshot, &timeout_ms)) {
 		publish(c, snapshot);
+		start_recovery(c);
 		bury_finished(c);
 		log_flush();
 		wait_for_news(c, timeout_ms);
@@ -479,6 +509,8 @@ void cluster_stop(struct cluster *cluster)
 		pthread_cond_wait(&cluster->idle, &cluster->lock);
 	pthread_mutex_unlock(&cluster->lock);
 	pthread_join(cluster->thread, NULL);
+	if (cluster->recovery_started)
+		pthread_join(cluster->recovery, NULL);
 	stop_members(cluster);
 	free_cluster(cluster);
 }

@@ -42,6 +42,8 @@ bool conduct_init(struct operation *op, struct cluster *cluster, const struct op
 	op->cluster = cluster;
 	op->request = request;
 	op->report = report;
+	line_init(&op->lock_line);
+	op->lock_line.patience_s = LINE_PATIENCE_S;
 	pthread_mutex_lock(&cluster->lock);
 	op->settings = settings_ref(cluster->settings);
 	op->count = cluster->member_count;
@@ -57,6 +59,7 @@ void conduct_fini(struct operation *op)
 {
 	for (size_t i = 0; i < op->count; i++)
 		line_fini(&op->actors[i].line);
+	line_fini(&op->lock_line);
 	journal_fini(&op->entry);
 	settings_unref(op->settings);
 }

@@ -44,6 +44,8 @@ struct operation {
 	size_t count;
 	struct actor *from; /* the primary that hands over; NULL when there is none */
 	struct actor *to;   /* the one that takes over */
+	struct line lock_line; /* a second one to `from`, for the lock */
+	struct subject locker;
 	uint64_t deadline_ms; /* clock_ms(): the drain is over by then */
 	struct journal_entry entry;
 	/* What the step under way has to say; the engine puts it into the report. */

@@ -130,6 +130,8 @@ struct cluster {
 	int gate_fd; /* eventfd: cluster_gate_moved() */
 
 	/* The coordinator's own. */
+	pthread_t recovery; /* operation_recover() */
+	bool recovery_tried, recovery_started;
 	uint64_t number;
 	int primary;
 	int root;

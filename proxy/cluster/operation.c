@@ -120,7 +120,8 @@ static void log_report(const char *what, const struct report *report)
 			log_write(levels[r->level], NULL, "%s: %s%s%s: %s", what, r->step, r->server[0] ? " " : "",
 				  r->server, r->text);
 	}
-	log_info(NULL, "%s: %s: %s", what, operation_result_name(report->result), report->summary);
+	if (report->summary[0])
+		log_info(NULL, "%s: %s: %s", what, operation_result_name(report->result), report->summary);
 }
 
 static enum operation_result run(struct cluster *cluster, const struct operation_request *request, struct report *report,
@@ -165,26 +166,31 @@ enum operation_result cluster_operate(struct cluster *cluster, const struct oper
 	return report->result;
 }
 
+static bool recover_open(struct operation *op)
+{
+	char busy[CONTROL_NAME];
+
+	if (!promote_is_open(op) || !control_begin(op->cluster, "recovery", busy))
+		return false;
+	promote_recover(op);
+	log_report("recovery", op->report);
+	control_end(op->cluster);
+	return true;
+}
+
 bool operation_recover(struct cluster *cluster)
 {
 	static const struct operation_request request = { .kind = OPERATION_PROMOTE };
 	struct operation *op = calloc(1, sizeof(*op));
 	struct report report = { 0 };
-	char busy[CONTROL_NAME];
 	bool had_work = false;
 
-	if (!op || !control_begin(cluster, "recovery", busy)) {
-		free(op);
+	if (!op)
 		return false;
-	}
 	mysql_thread_init();
-	if (conduct_init(op, cluster, &request, &report))
-		had_work = promote_recover(op);
+	had_work = conduct_init(op, cluster, &request, &report) && recover_open(op);
 	conduct_fini(op);
-	control_end(cluster);
 	mysql_thread_end();
-	if (had_work)
-		log_report("recovery", &report);
 	report_free(&report);
 	free(op);
 	return had_work;

@@ -90,6 +90,22 @@ static void restart_events(struct operation *op)
 		conduct_note(op, op->from, "its events are still disabled: %s", op->from->line.error_text);
 }
 
+/* After this nothing but the stop of commits itself is left for the fence. */
+static bool prepare_lock(struct operation *op)
+{
+	op->locker = op->from->subject;
+	op->locker.line = &op->lock_line;
+	if (line_open(&op->lock_line, op->from->settings, &op->settings->monitor) && replication_prepare_lock(&op->locker))
+		return true;
+	return conduct_fail(op, op->from, "it cannot be locked (is a backup running there?): %s", op->lock_line.error_text);
+}
+
+/* The server ends the lock with its connection. */
+static void drop_lock(struct operation *op)
+{
+	line_close(&op->lock_line);
+}
+
 /* Until the workers have taken over the gate and nothing that writes is in flight, or `end`. */
 static bool wait_clear(struct operation *op, uint64_t end, struct gate_count *count)
 {
@@ -182,19 +198,23 @@ static bool fence(struct operation *op)
 	struct subject *from = &op->from->subject;
 
 	op->fence_us = clock_us();
-	if (!replication_set_read_only(from) || !replication_lock(from) || !end_other_writers(op))
-		return conduct_fail_line(op, op->from, "it cannot be fenced (a long statement runs there?)");
+	if (!replication_set_read_only(from))
+		return conduct_fail_line(op, op->from, "it cannot be made read-only (a long statement runs there?)");
+	if (!replication_lock(&op->locker))
+		return conduct_fail(op, op->from, "it cannot be locked (a long statement runs there?): %s", op->lock_line.error_text);
+	if (!end_other_writers(op))
+		return conduct_fail_line(op, op->from, "what writes there cannot be ended");
 	return read_fork(op) && conduct_note(op, op->from, "read-only and locked at %s", op->fork);
 }
 
 static void undo_fence(struct operation *op)
 {
+	drop_lock(op);
 	for (int i = 0; i < AGAIN_TRIES; i++) {
 		struct subject *from = &op->from->subject;
 
-		if (!conduct_reopen(op, op->from) || !replication_unlock(from) || !replication_set_writable(from))
-			continue;
-		return;
+		if (conduct_reopen(op, op->from) && replication_set_writable(from))
+			return;
 	}
 	log_error(NULL, "server %s: it is the primary, and cannot be made writable again: %s; SET GLOBAL read_only = 0 there",
 		  op->from->subject.name, op->from->line.error_text);
@@ -252,6 +272,7 @@ static const struct step before[] = {
 	{ "row", write_row, undo_row },
 	{ "semi-sync", semisync_prepare, semisync_restore },
 	{ "events off", stop_events, restart_events },
+	{ "prepare", prepare_lock, drop_lock },
 	{ "hold", hold, undo_hold },
 	{ "fence", fence, undo_fence },
 	{ "catch-up", catch_up, NULL },
@@ -276,10 +297,15 @@ static bool unlock(struct operation *op)
 {
 	char now[POSITION_BYTES];
 
-	if (!conduct_reopen(op, op->from) || !replication_unlock(&op->from->subject) ||
-	    !replication_binlog_position(&op->from->subject, now))
+	if (op->lock_line.mysql && !replication_unlock(&op->locker))
+		line_close(&op->lock_line);
+	/* From here on the old primary's position moves; the fork must not be lost with this process. */
+	journal_set(&op->entry.fork, op->fork);
+	if (!op->is_recovery && !journal_save(op->settings->state_dir, &op->entry))
+		log_warning(NULL, "the fork point %s is not in the journal", op->fork);
+	if (!conduct_reopen(op, op->from) || !replication_binlog_position(&op->from->subject, now))
 		return conduct_fail_line(op, op->from, "the old primary cannot be unlocked");
-	if (op->fork[0] && strcmp(now, op->fork) != 0)
+	if (!op->is_recovery && strcmp(now, op->fork) != 0)
 		return conduct_fail(op, op->from, "somebody wrote past the fence: it is at %s and the fork is %s", now, op->fork);
 	return true;
 }
@@ -475,9 +501,11 @@ enum operation_result promote_run(struct operation *op)
 /* --- after a kill -9 --- */
 
 /* The newest of what the servers and the copy say. False: nothing is left open. */
-static bool find_open_entry(struct operation *op)
+bool promote_is_open(struct operation *op)
 {
 	struct journal_entry one;
+
+	conduct_open_all(op);
 
 	if (!journal_init(&one)) {
 		journal_fini(&one);
@@ -495,12 +523,13 @@ static bool find_open_entry(struct operation *op)
 	return op->entry.state == JOURNAL_RUNNING && !strcmp(op->entry.operation, "promote");
 }
 
-static bool finish(struct operation *op)
+static void finish(struct operation *op)
 {
 	unsigned failed;
 
-	/* Nothing has been written on `from` since the fence, so its position is the fork. */
-	if (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, op->fork))
+	/* Nothing has been written on `from` since the fence, so its position is the fork, unless it replicates already. */
+	snprintf(op->fork, sizeof(op->fork), "%s", op->entry.fork);
+	if (!op->fork[0] && (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, op->fork)))
 		op->fork[0] = '\0';
 	op->has_row = journal_prepare(&op->to->subject);
 	for (size_t i = 0; i < op->count; i++)
@@ -511,10 +540,9 @@ static bool finish(struct operation *op)
 	failed = conduct_run_all(op, after, sizeof(after) / sizeof(*after));
 	log_warning(NULL, "the promotion of %s that an earlier run began is finished%s", op->entry.to,
 		    failed ? ", but for what the lines above say" : "");
-	return true;
 }
 
-static bool undo(struct operation *op)
+static void undo(struct operation *op)
 {
 	op->has_row = op->from->line.mysql && journal_prepare(&op->from->subject);
 	restart_link(op);
@@ -523,7 +551,6 @@ static bool undo(struct operation *op)
 	undo_row(op);
 	log_warning(NULL, "the promotion of %s that an earlier run began is undone: %s is the primary as before", op->entry.to,
 		    op->entry.from);
-	return true;
 }
 
 static void recall_scheduler(struct operation *op)
@@ -553,29 +580,29 @@ static bool somebody_else_writes(struct operation *op, bool candidate_writes)
 	return false;
 }
 
-bool promote_recover(struct operation *op)
+void promote_recover(struct operation *op)
 {
 	char value[16];
 	bool is_writable;
 
 	op->is_recovery = true;
-	conduct_open_all(op);
-	if (!find_open_entry(op))
-		return false;
 	op->from = conduct_actor(op, op->entry.from);
 	op->to = conduct_actor(op, op->entry.to);
 	if (!op->from || !op->to || !conduct_reopen(op, op->to) ||
 	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value))) {
 		log_error(NULL, "a promotion of %s over %s was not ended and cannot be judged: %s cannot be asked", op->entry.to,
 			  op->entry.from, op->entry.to);
-		return true;
+		return;
 	}
 	recall_scheduler(op);
 	is_writable = !strcmp(value, "0");
 	if (somebody_else_writes(op, is_writable)) {
 		log_error(NULL, "a promotion of %s over %s was not ended, and another server is writable meanwhile: nothing is done",
 			  op->entry.to, op->entry.from);
-		return true;
+		return;
 	}
-	return is_writable ? finish(op) : undo(op);
+	if (is_writable)
+		finish(op);
+	else
+		undo(op);
 }

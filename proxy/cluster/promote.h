@@ -10,10 +10,12 @@
 /* op from conduct_init(); fills the report and gives its result. */
 enum operation_result promote_run(struct operation *op);
 
+/* True when the newest of what the servers and state_dir say is a promotion that was not ended; fills op->entry. */
+bool promote_is_open(struct operation *op);
 /*
- * At start: what the journal says was begun and not ended is finished when the candidate is writable, undone when it is not. True when
- * there was something to do, whatever became of it.
+ * At start: what the journal says was begun and not ended is finished when the candidate is writable, undone when it is not. After
+ * promote_is_open().
  */
-bool promote_recover(struct operation *op);
+void promote_recover(struct operation *op);
 
 #endif

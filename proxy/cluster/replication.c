@@ -24,7 +24,9 @@ enum { LONGEST_LIST = 3 };
 struct dialect {
 	const char *read_only[LONGEST_LIST];
 	const char *writable[LONGEST_LIST];
+	const char *prepare_lock[LONGEST_LIST];
 	const char *lock[LONGEST_LIST];
+	const char *unlock;
 	const char *binlog_position;
 	const char *applied_position;
 	const char *history;
@@ -38,8 +40,11 @@ static const struct dialect mariadb = {
 	 * transaction holds neither up. */
 	.read_only = { "SET SESSION lock_wait_timeout = 1", "SET GLOBAL read_only = 1" },
 	.writable = { "SET GLOBAL read_only = 0" },
-	/* Never in the binary log. */
-	.lock = { "SET SESSION lock_wait_timeout = 1", "FLUSH TABLES WITH READ LOCK" },
+	/* FLUSH TABLES WITH READ LOCK would close every table and write out those that are not InnoDB under the lock: 6 to 55 ms were
+	 * measured. The stages of a backup do that before, and the last takes 1 to 5 ms. None is in the binary log. */
+	.prepare_lock = { "SET SESSION lock_wait_timeout = 1", "BACKUP STAGE START", "BACKUP STAGE FLUSH" },
+	.lock = { "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT" },
+	.unlock = "BACKUP STAGE END",
 	.binlog_position = "SELECT @@global.gtid_binlog_pos",
 	/* Not gtid_slave_pos: it says nothing of what the server wrote itself. */
 	.applied_position = "SELECT @@global.gtid_current_pos",
@@ -57,7 +62,9 @@ static const struct dialect mysql = {
 	.read_only = { "SET SESSION lock_wait_timeout = 1", "SET GLOBAL super_read_only = 1" },
 	/* super_read_only first: it is what stops us. */
 	.writable = { "SET GLOBAL super_read_only = 0", "SET GLOBAL read_only = 0" },
-	.lock = { "SET SESSION lock_wait_timeout = 1", "FLUSH TABLES WITH READ LOCK" },
+	.prepare_lock = { "SET SESSION lock_wait_timeout = 1" },
+	.lock = { "FLUSH TABLES WITH READ LOCK" },
+	.unlock = "UNLOCK TABLES",
 	.binlog_position = "SELECT @@global.gtid_executed",
 	.applied_position = "SELECT @@global.gtid_executed",
 	.history = "SELECT @@global.gtid_executed",
@@ -134,6 +141,11 @@ bool replication_set_writable(struct subject *s)
 	return say_all(s, dialect_of(s)->writable);
 }
 
+bool replication_prepare_lock(struct subject *s)
+{
+	return say_all(s, dialect_of(s)->prepare_lock);
+}
+
 bool replication_lock(struct subject *s)
 {
 	return say_all(s, dialect_of(s)->lock);
@@ -141,7 +153,7 @@ bool replication_lock(struct subject *s)
 
 bool replication_unlock(struct subject *s)
 {
-	return say(s, "UNLOCK TABLES");
+	return say(s, dialect_of(s)->unlock);
 }
 
 bool replication_binlog_position(struct subject *s, char out[POSITION_BYTES])

@@ -34,7 +34,12 @@ enum { POSITION_BYTES = 2048 };
 /* read_only (MySQL: super_read_only). The first does not wait longer than a second for running statements. */
 bool replication_set_read_only(struct subject *s) CHECKED;
 bool replication_set_writable(struct subject *s) CHECKED;
-/* FLUSH TABLES WITH READ LOCK on this line, and its end. Stops READ ONLY ADMIN writers as well; nothing is written to the binlog. */
+/*
+ * The lock that stops every commit, also of those whom read_only does not (READ ONLY ADMIN): on a line of its own, since it may do little
+ * else meanwhile. The first call does beforehand, without stopping anybody, what would take long; waits a second at most. The lock ends
+ * with the line.
+ */
+bool replication_prepare_lock(struct subject *s) CHECKED;
 bool replication_lock(struct subject *s) CHECKED;
 bool replication_unlock(struct subject *s) CHECKED;
 /* What the server has written or replicated (binlog), what it has applied, what it has received. */
