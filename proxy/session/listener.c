@@ -157,7 +157,7 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 		return NULL;
 	}
 	for (size_t i = 0; i < count; i++)
-		if (!(l->sockets[i].address = strdup(settings->proxy.listen[i])) || !open_socket(&l->sockets[i], why, why_size)) {
+		if (!(l->sockets[i].address = strdup(settings->proxy.listen[i])) || !open_socket(&l->sockets[i], settings->proxy.listen[i], why, why_size)) {
 			listener_free(l);
 			return NULL;
 		}
