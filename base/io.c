@@ -80,7 +80,7 @@ bool io_deliver(struct io *io, uint8_t *bytes, size_t len)
 {
 	bool gone = false;
 
-	io->gone = &gone;
+	io->gone = &gone; /* cppcheck-suppress autoVariables ; taken back below, or io is gone */
 	io->handler->bytes(io->owner, bytes, len);
 	if (gone)
 		return false;
@@ -92,7 +92,7 @@ bool io_announce(struct io *io)
 {
 	bool gone = false;
 
-	io->gone = &gone;
+	io->gone = &gone; /* cppcheck-suppress autoVariables ; taken back below, or io is gone */
 	io->handler->ready(io->owner);
 	if (gone)
 		return false;

@@ -151,12 +151,10 @@ static bool same_text(const void *a, const void *b)
 
 static bool store_text(const char *text, void *place, struct setting_fault *fault)
 {
-	char *copy = strdup(text);
+	char **copy = place;
 
-	if (!copy)
-		return refuse(fault, "out of memory");
-	memcpy(place, &copy, sizeof(copy));
-	return true;
+	*copy = strdup(text);
+	return *copy || refuse(fault, "out of memory");
 }
 
 static bool parse_secret(const struct setting *setting, const char *text, void *place,

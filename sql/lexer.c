@@ -28,7 +28,7 @@ enum byte_class {
 	BYTE_OTHER,
 };
 
-#define RANGE(from, to, what) [from ... to] = what
+#define RANGE(from, to, what) [(from)...(to)] = (what)
 
 static const uint8_t classes[256] = {
 	RANGE(0x00, 0x08, BYTE_OTHER),
@@ -71,10 +71,10 @@ static const uint8_t classes[256] = {
 };
 
 #define FOLD1(c) [c] = (c)
-#define FOLD4(c) FOLD1(c), FOLD1(c + 1), FOLD1(c + 2), FOLD1(c + 3)
-#define FOLD16(c) FOLD4(c), FOLD4(c + 4), FOLD4(c + 8), FOLD4(c + 12)
+#define FOLD4(c) FOLD1(c), FOLD1((c) + 1), FOLD1((c) + 2), FOLD1((c) + 3)
+#define FOLD16(c) FOLD4(c), FOLD4((c) + 4), FOLD4((c) + 8), FOLD4((c) + 12)
 #define UPPER1(c) [c] = (c) | 0x20, [(c) | 0x20] = (c) | 0x20
-#define UPPER4(c) UPPER1(c), UPPER1(c + 1), UPPER1(c + 2), UPPER1(c + 3)
+#define UPPER4(c) UPPER1(c), UPPER1((c) + 1), UPPER1((c) + 2), UPPER1((c) + 3)
 
 /* The bytes of words in lower case; 0 ends a word. */
 static const uint8_t fold[256] = {

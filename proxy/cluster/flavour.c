@@ -128,7 +128,7 @@ static bool read_capabilities(MYSQL *connection, struct observation *out)
 /* The address this end of the connection has; what a server behind a NAT sees instead it tells by itself. */
 static void local_ip(int fd, char *out, socklen_t size)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(address);
 
 	out[0] = '\0';

@@ -174,7 +174,8 @@ bool backend_login_again(struct backend *backend)
 	b->login->tls = b->io.tls != NULL;
 	b->login->seq = 1;
 	memcpy(b->login->scramble, b->scramble, sizeof(b->scramble));
-	strcpy(b->login->plugin, can_answer(b, "mysql_native_password") ? "mysql_native_password" : "caching_sha2_password");
+	snprintf(b->login->plugin, sizeof(b->login->plugin), "%s",
+		 can_answer(b, "mysql_native_password") ? "mysql_native_password" : "caching_sha2_password");
 	if (!plugin_answer(b, answer, &answer_len))
 		answer_len = 0;
 	wire_put_attribute(&a, "_client_name", "tandem", 6);

@@ -472,7 +472,7 @@ struct text {
 
 static void add(struct text *t, const void *bytes, size_t len)
 {
-	if (t->len + len + 1 > t->size) {
+	if (!t->data || t->len + len + 1 > t->size) {
 		size_t size = (t->len + len + 64) * 2;
 		char *grown = realloc(t->data, size);
 

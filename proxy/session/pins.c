@@ -240,5 +240,6 @@ void client_note_statement(struct client *client, struct backend *backend, const
 		client->last_id_lost = false;
 	}
 	client->pinned = client_is_pinned(client) ? (client->pinned ? client->pinned : backend) : NULL;
-	backend->tainted |= client->pinned == backend;
+	if (backend && client->pinned == backend)
+		backend->tainted = true;
 }

