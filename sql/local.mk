@@ -8,6 +8,8 @@ libsql_a_SOURCES = \
 	sql/inspect.c \
 	sql/lexer.c \
 	sql/lexer.h \
+	sql/recall.c \
+	sql/recall.h \
 	sql/run.c \
 	sql/scan.c \
 	sql/scan.h \

@@ -6,6 +6,7 @@
 #include "proxy/session/named.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
+#include "sql/recall.h"
 
 static const struct sql_meaning means_primary = { .verb = SQL_OTHER, .target = SQL_TO_PRIMARY, .digest = 1 };
 static const struct sql_meaning means_read = { .verb = SQL_SHOW, .target = SQL_TO_REPLICA, .digest = 1 };
@@ -34,7 +35,7 @@ static void judge_text(struct turn *t)
 		t->meaning = &means_long;
 		return;
 	}
-	sql_classify(&c->sql, t->text, t->text_len, &t->own);
+	sql_recall_classify(c->worker->recall, &c->sql, t->text, t->text_len, &t->own);
 	t->meaning = &t->own;
 	t->is_read = t->own.target == SQL_TO_REPLICA && !(t->own.facts & SQL_F_SETS_UVAR);
 	look_for_timeout(t);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/session/gate.h"
+#include "sql/recall.h"
 
 enum { TICK_MS = 50, RETRY_MS = 20 };
 
@@ -567,7 +568,8 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	w->reaper = event_new(w->base, -1, 0, reap, w);
 	w->ticker = event_new(w->base, -1, EV_PERSIST, on_tick, w);
 	w->park_timer = evtimer_new(w->base, on_park_timer, w);
-	if (!w->reaper || !w->ticker || !w->park_timer)
+	w->recall = sql_recall_new();
+	if (!w->reaper || !w->ticker || !w->park_timer || !w->recall)
 		return false;
 	if (!adopt_pools(w, first))
 		return false;
@@ -622,6 +624,7 @@ void worker_fini(struct worker *worker)
 		event_free(w->ticker);
 	if (w->park_timer)
 		event_free(w->park_timer);
+	sql_recall_free(w->recall);
 	io_loop_fini(&w->loop);
 	event_base_free(w->base);
 	if (w->snapshot)

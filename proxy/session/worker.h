@@ -59,6 +59,7 @@ struct worker {
 	struct event *reaper;	/* frees the dead at the end of the loop turn */
 	struct event *ticker;	/* every 50 ms: deadlines, idle time */
 	struct event *park_timer;
+	struct sql_recall *recall; /* statements judged lately */
 	struct state *states[64]; /* seen lately: equal ones are kept once */
 	struct output out;	/* the reply being passed on */
 	uint64_t now_ms;	/* refreshed each tick; coarse */

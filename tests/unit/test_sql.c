@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sql/lexer.h"
+#include "sql/recall.h"
 #include "sql/sql.h"
 #include "sql/words.h"
 
@@ -37,6 +38,7 @@ struct table {
 	unsigned failed;
 	struct sql_context context;
 	bool is_body;
+	struct sql_recall *recall;
 };
 
 static void complain(struct table *t, const char *format, ...)
@@ -253,6 +255,35 @@ static void compare_kill(struct table *t, const struct expectation *e, const str
 	compare_text(t, "kill", e->kill, found);
 }
 
+/* What is said from memory is what judging says, of this text and of others with the same shape. */
+static void check_recall(struct table *t, const char *text, size_t len)
+{
+	char *other = malloc(len ? len : 1);
+	struct sql_meaning m, wanted;
+
+	for (int turn = 0; turn < 10; turn++) {
+		bool in_string = false;
+
+		for (size_t i = 0; i < len; i++) {
+			in_string ^= text[i] == '\'';
+			other[i] = text[i];
+			if (text[i] >= '0' && text[i] <= '9')
+				other[i] = (char)('0' + (text[i] - '0' + turn) % 10);
+			else if (in_string && turn && text[i] >= 'a' && text[i] <= 'z')
+				other[i] = " ,x;-/#(*)"[(i + (size_t)turn) % 10];
+		}
+		sql_recall_classify(t->recall, &t->context, other, len, &m);
+		sql_classify(&t->context, other, len, &wanted);
+		if (m.verb != wanted.verb || m.target != wanted.target || m.facts != wanted.facts || m.digest != wanted.digest ||
+		    m.parts != wanted.parts || m.hint != wanted.hint || m.function_count != wanted.function_count ||
+		    m.name.len != wanted.name.len || m.text.len != wanted.text.len || m.kill_id != wanted.kill_id) {
+			complain(t, "from memory it is something else");
+			fprintf(stderr, "\n        %.*s", (int)len, other);
+		}
+	}
+	free(other);
+}
+
 static void check_statement(struct table *t, const struct expectation *e, const char *text, size_t len)
 {
 	struct sql_meaning m;
@@ -276,6 +307,8 @@ static void check_statement(struct table *t, const struct expectation *e, const 
 		complain(t, "no digest");
 	if (t->failed != before)
 		fprintf(stderr, "\n        %.*s", (int)len, text);
+	if (!t->is_body)
+		check_recall(t, text, len);
 	t->checked++;
 }
 
@@ -305,7 +338,9 @@ static void test_statements(void)
 	struct table t = {.file = fopen(TESTS_DIR "/sql/statements.txt", "r")};
 	char line[LINE_MAX_LEN];
 
+	t.recall = sql_recall_new();
 	CU_ASSERT_PTR_NOT_NULL_FATAL(t.file);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(t.recall);
 	while (fgets(line, sizeof(line), t.file)) {
 		t.line++;
 		line[strcspn(line, "\n")] = '\0';
@@ -315,6 +350,8 @@ static void test_statements(void)
 			check_line(&t, line);
 	}
 	fclose(t.file);
+	CU_ASSERT_TRUE(sql_recall_found(t.recall) > 1000);
+	sql_recall_free(t.recall);
 	CU_ASSERT_EQUAL(t.failed, 0);
 	CU_ASSERT_TRUE(t.checked >= 600);
 }
@@ -441,6 +478,69 @@ static void test_every_prefix(void)
 		CU_ASSERT_TRUE(m.digest != 0);
 		free(exact);
 	}
+}
+
+/* Which statements are found again, and which are always judged anew. */
+static void test_recall(void)
+{
+	static const struct {
+		const char *first, *second;
+		bool found;
+	} cases[] = {
+		{"SELECT c FROM sbtest1 WHERE id=50256", "SELECT c FROM sbtest1 WHERE id=7", true},
+		{"SELECT c FROM sbtest1 WHERE id=50256", "SELECT c FROM sbtest2 WHERE id=50256", false},
+		{"UPDATE t SET a='x' WHERE b = -1.5", "UPDATE t SET a='/* y */ -- ;' WHERE b = -22.75", true},
+		{"SELECT a FROM `t 1'` WHERE b=''", "SELECT a FROM `t 1'` WHERE b='`'", true},
+		{"SELECT a FROM `t 1` WHERE b=''", "SELECT a FROM `t 2` WHERE b=''", false},
+		{"BEGIN", "BEGIN", true},
+		{"SELECT 'a\\'b'", "SELECT 'a\\'b'", false},
+		{"SELECT 'a''b'", "SELECT 'a''b'", false},
+		{"SELECT 1e5", "SELECT 1e5", false},
+		{"SELECT x'1f'", "SELECT x'1f'", false},
+		{"SELECT 1 -- 2", "SELECT 1 -- 2", false},
+		{"SELECT /* tandem: primary */ 1", "SELECT /* tandem: primary */ 1", false},
+		{"SELECT @a", "SELECT @a", false},
+		{"SELECT f(1)", "SELECT f(1)", false},
+		{"KILL 5", "KILL 6", false},
+		{"SET autocommit=0", "SET autocommit=1", false},
+		{"SELECT \xc3\xa4 FROM t", "SELECT \xc3\xa4 FROM t", false},
+		{"SELECT a FROM t WHERE b='\xc3\xa4'", "SELECT a FROM t WHERE b='\xc3\xb6'", true},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sql_recall *recall = sql_recall_new();
+		struct sql_meaning m;
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(recall);
+		sql_recall_classify(recall, &plain, cases[i].first, strlen(cases[i].first), &m);
+		CU_ASSERT_EQUAL(sql_recall_found(recall), 0);
+		sql_recall_classify(recall, &plain, cases[i].second, strlen(cases[i].second), &m);
+		if (sql_recall_found(recall) != cases[i].found)
+			fprintf(stderr, "\n    %s: %s", cases[i].found ? "not found again" : "found", cases[i].second);
+		CU_ASSERT_EQUAL(sql_recall_found(recall), cases[i].found);
+		sql_recall_free(recall);
+	}
+}
+
+/* The same text means something else in another sql_mode or to another server. */
+static void test_recall_context(void)
+{
+	struct sql_recall *recall = sql_recall_new();
+	struct sql_context other[] = {plain, plain, plain, plain};
+	static const char text[] = "SELECT a FROM t";
+	struct sql_meaning m;
+
+	other[0].flavour = SQL_MYSQL;
+	other[1].version++;
+	other[2].ansi_quotes = true;
+	other[3].oracle = true;
+	sql_recall_classify(recall, &plain, text, strlen(text), &m);
+	for (size_t i = 0; i < 4; i++)
+		sql_recall_classify(recall, &other[i], text, strlen(text), &m);
+	CU_ASSERT_EQUAL(sql_recall_found(recall), 0);
+	sql_recall_classify(recall, &other[3], text, strlen(text), &m);
+	CU_ASSERT_EQUAL(sql_recall_found(recall), 1);
+	sql_recall_free(recall);
 }
 
 /* Nothing a client sends may use up the stack or the clock. */
@@ -577,6 +677,8 @@ void suite_sql(void)
 	CU_add_test(suite, "digest: stable", test_digest_stable);
 	CU_add_test(suite, "normal form", test_normalise);
 	CU_add_test(suite, "every prefix", test_every_prefix);
+	CU_add_test(suite, "recall", test_recall);
+	CU_add_test(suite, "recall: contexts", test_recall_context);
 	CU_add_test(suite, "deep nesting", test_deep);
 	CU_add_test(suite, "names", test_names);
 	CU_add_test(suite, "character sets", test_charsets);
