@@ -130,9 +130,12 @@ void control_adopt(struct cluster *cluster, struct member *primary, const struct
 {
 	pthread_mutex_lock(&cluster->lock);
 	cluster_enthrone(cluster, primary);
-	cluster->fork = *fork;
-	cluster->fork_number++;
-	cluster->gate = GATE_OPEN;
+	if (fork) {
+		cluster->fork = *fork;
+		cluster->fork_number++;
+	} else {
+		cluster->gate = GATE_OPEN;
+	}
 	cluster->gate_number = 0;
 	cluster->changed = true;
 	pthread_mutex_unlock(&cluster->lock);

@@ -21,8 +21,12 @@ bool control_count(struct cluster *cluster, struct gate_count *out);
 /* Until a count may have changed, or `timeout_ms` at the most. */
 void control_wait_moved(struct cluster *cluster, int timeout_ms);
 
-/* `primary` is the primary from now on, all other replicas follow it, tokens above `fork` are void, and the gate is open: one snapshot
- * says it all. Does not wait for the servers to show it. `position` is what the new primary has applied. */
+/*
+ * `primary` is the primary from now on and all other replicas follow it, before the servers show it. Planned (`fork` NULL): nothing was
+ * lost, so every token holds, and the gate opens in the same snapshot. Otherwise tokens above `fork` are void and the gate stays as it
+ * is: it may be opened once all workers have adopted (control_count), because a worker that clamped later would also clamp what another
+ * has written on the new primary meanwhile.
+ */
 void control_adopt(struct cluster *cluster, struct member *primary, const struct gtid_set *fork);
 
 #endif

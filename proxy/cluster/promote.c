@@ -284,11 +284,7 @@ static const struct step before[] = {
 
 static bool release(struct operation *op)
 {
-	struct gtid_set fork;
-
-	if (!gtid_parse(op->fork, strlen(op->fork), &fork))
-		fork = (struct gtid_set){ .lost = true };
-	control_adopt(op->cluster, op->to->member, &fork);
+	control_adopt(op->cluster, op->to->member, NULL);
 	op->released_us = clock_us();
 	return conduct_note(op, op->to, "primary, and writes go on there");
 }

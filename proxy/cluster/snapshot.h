@@ -137,7 +137,8 @@ struct snapshot {
 	int primary; /* index, -1 when there is none */
 	char *primary_why; /* when -1: the reason, for logs and error messages */
 	enum gate gate;
-	/* The last promotion: tokens of sessions and accounts above `fork` are clamped to it, once per fork_number. 0: none yet. */
+	/* The last failover: tokens of sessions and accounts above `fork` are clamped to it, once per fork_number. 0: none yet. A planned
+	 * promotion loses nothing and does not touch it: that is seen by another primary. */
 	uint64_t fork_number;
 	struct gtid_set fork;
 
