@@ -419,6 +419,8 @@ static void forget(struct backend **place, struct backend *b)
 void client_forget_diagnostics(struct client *client, const struct backend *backend)
 {
 	client->last_gone |= client->last == backend;
+	if (client->found_at == backend && !client->found_rows_there)
+		client->found_at = NULL;
 }
 
 void client_detach(struct client *client, struct backend *backend)

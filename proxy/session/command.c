@@ -98,6 +98,7 @@ static bool on_quit(struct turn *t)
 static bool on_ping(struct turn *t)
 {
 	t->client->row_count = 0;
+	t->client->last_gone = true;
 	turn_ok(t);
 	return false;
 }

@@ -1,6 +1,7 @@
 /*
  * ROW_COUNT() and FOUND_ROWS() belong to a connection, and connections change hands and run statements of Tandem's own: both values went by
- * in the reply to the session's last statement, and are written into the question.
+ * in the reply to the session's last statement. The connection that ran it is asked as long as nothing else has run there; later the
+ * values are written into the question.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -61,23 +62,71 @@ static bool is_whole_column(const char *text, const char *at, const char *after,
 	       (after == end || *after == ',' || *after == ';');
 }
 
+/* The next call of either function from `at` on, outside of quotes; NULL: none. */
+static const char *next_call(const struct turn *t, const char *at, const struct asked *f)
+{
+	const char *end = t->text + t->text_len;
+
+	while (at < end) {
+		if (*at == '\'' || *at == '"' || *at == '`') {
+			at = skip_quoted(at, end);
+			continue;
+		}
+		if ((at == t->text || !is_word(at[-1])) && call_length(at, end, f))
+			return at;
+		at++;
+	}
+	return NULL;
+}
+
+/* Has nothing run on it since the session's last statement, and will nothing have to run in front of the next? */
+static bool is_untouched(const struct client *c, const struct backend *b)
+{
+	return b && !c->last_gone && b->state == BACKEND_READY && b->value == c->value && b->session == c->id &&
+	       b->multi_statements == c->multi_statements && !b->guard_lost && !b->shows_timeout && !c->probe &&
+	       (b->is_replica || ((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)));
+}
+
+/* The connection that can answer for itself. */
+static struct backend *knows_itself(const struct turn *t)
+{
+	struct client *c = t->client;
+	bool rows, found;
+
+	if (t->meaning->facts & SQL_F_MULTI || !is_untouched(c, c->last))
+		return NULL;
+	if (c->last->is_replica && t->meaning->target == SQL_TO_PRIMARY)
+		return NULL;
+	rows = next_call(t, t->text, &row_count);
+	found = next_call(t, t->text, &found_rows);
+	return (rows || found) && (!found || c->found_at == c->last) ? c->last : NULL;
+}
+
+/* In the definition of a column these functions are an error, and with a value in their place there would be none. */
+static bool is_definition(const struct turn *t)
+{
+	return (t->meaning->verb == SQL_CREATE || t->meaning->verb == SQL_ALTER) && !turn_text_has(t, "select");
+}
+
 bool diagnose_rewrite(struct turn *turn)
 {
 	const struct client *c = turn->client;
 	const char *at = turn->text, *end = at + turn->text_len;
 	char out[4096];
 	size_t len = 0;
-	bool any = false;
+	bool any = false, is_first = true; /* later parts of a packet ask about the part before them */
 
+	if (knows_itself(turn) || is_definition(turn))
+		return false;
 	while (at < end && len + 96 < sizeof(out)) {
-		bool starts = at == turn->text || !is_word(at[-1]);
+		bool starts = is_first && (at == turn->text || !is_word(at[-1]));
 		size_t rows = starts ? call_length(at, end, &row_count) : 0;
 		size_t found = starts && !rows && !c->found_rows_there ? call_length(at, end, &found_rows) : 0;
 
 		if (rows || found) {
 			size_t n = rows + found;
-			/* LEAST makes it of the type that the function's own result has */
-			int put = snprintf(out + len, sizeof(out) - len, "LEAST(%lld,9223372036854775807)",
+			/* LEAST and the sum make it of the type and length that the function's own result has */
+			int put = snprintf(out + len, sizeof(out) - len, "(0+LEAST(%lld,9223372036854775807))",
 					   rows ? (long long)c->row_count : (long long)c->found_rows);
 
 			any = true;
@@ -98,6 +147,7 @@ bool diagnose_rewrite(struct turn *turn)
 			at = past;
 			continue;
 		}
+		is_first &= *at != ';';
 		out[len++] = *at++;
 	}
 	if (at < end || !any || !turn_grow(turn, len + 5))
@@ -142,7 +192,17 @@ static void found_is(struct turn *t, uint64_t rows)
 {
 	t->client->found_rows = rows;
 	t->client->found_rows_there = false;
-	t->client->found_at = NULL;
+	t->client->found_at = t->backend;
+}
+
+/* LIMIT 2,1 or LIMIT 1 OFFSET 2: what was skipped may have been found, too. */
+static bool has_offset(const struct turn *t)
+{
+	const char *at = t->text, *end = at + t->text_len;
+
+	while (at + 5 < end && strncasecmp(at, "limit", 5))
+		at++;
+	return at + 5 < end && (memchr(at, ',', (size_t)(end - at)) || turn_text_has(t, "offset"));
 }
 
 /* SHOW CREATE, GRANTS, WARNINGS and ERRORS are answered without a SELECT inside. */
@@ -154,7 +214,7 @@ static bool show_counts(const struct turn *t)
 
 static void note_found_select(struct turn *t)
 {
-	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || t->cursor_open || !t->saw_rows)
+	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || t->cursor_open || !t->saw_rows || has_offset(t))
 		found_here(t);
 	else if (!starts_with(t, "values"))
 		found_is(t, t->found_rows);
@@ -258,6 +318,8 @@ void diagnose_note(struct turn *turn)
 {
 	struct client *c = turn->client;
 
+	if (c->last != turn->backend || turn->command == COM_STMT_PREPARE)
+		c->last_gone = true;
 	if (turn->meaning->verb != SQL_DIAGNOSTICS || turn->failed)
 		c->row_count = turn->failed ? -1 : turn->row_count;
 	if (turn->failed)
@@ -271,7 +333,10 @@ void diagnose_note(struct turn *turn)
 struct backend *diagnose_where(const struct turn *turn)
 {
 	const struct client *c = turn->client;
+	struct backend *itself = knows_itself(turn);
 
+	if (itself)
+		return itself;
 	if (c->found_rows_there && turn_text_has(turn, "found_rows"))
 		return c->found_at;
 	if (c->diag_at)

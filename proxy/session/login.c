@@ -551,6 +551,7 @@ void client_forget_session(struct client *c)
 	c->has_uvars = c->has_last_id = c->last_id_lost = c->collation_unknown = c->pending_last = false;
 	c->last_id = 0;
 	c->row_count = 0;
+	c->last_gone = true;
 	c->found_rows = 0;
 	c->found_rows_there = c->diag_open = false;
 	c->diag_at = NULL;

@@ -222,6 +222,29 @@ def client_of_trap(tandem):
         yield connection
 
 
+def test_row_count_and_found_rows_as_a_server_shows_them(client_of_trap, cluster):
+    """Names and lengths of columns, inside of expressions, in later parts of a packet, behind LIMIT, in a definition."""
+    table = f"counted{next(NUMBERS)}"
+    client_of_trap.query(f"CREATE TABLE {table} (a INT)")
+    with cluster.primary.connect(database="trap") as straight:
+        for who in (straight, client_of_trap):
+            who.set_option(0)
+        both = []
+        for who in (straight, client_of_trap):
+            answers = [who.query(f"INSERT INTO {table} VALUES (1), (2), (3)") and who.query("SELECT HEX(CONCAT(ROW_COUNT())), ROW_COUNT()")]
+            answers.append(who.query_all(f"UPDATE {table} SET a = a + 10; SELECT ROW_COUNT(); DELETE FROM {table} LIMIT 2; SELECT ROW_COUNT()"))
+            who.query(f"INSERT INTO {table} VALUES (7), (8)")
+            answers.append(who.query(f"SELECT a FROM {table} ORDER BY a LIMIT 1, 1") and who.query("SELECT FOUND_ROWS()"))
+            answers.append(who.query("SELECT 1 UNION SELECT 2") and who.query("SELECT FOUND_ROWS() + 1, FOUND_ROWS()"))
+            with pytest.raises(MysqlError) as caught:
+                who.query(f"CREATE TABLE never{table} (a INT DEFAULT ROW_COUNT())")
+            assert caught.value.number == 1901
+            flat = [one for answer in answers for one in (answer if isinstance(answer, list) else [answer])]
+            both.append([(one.rows, [column[3:] for column in one.columns or []]) for one in flat])
+            who.query(f"DELETE FROM {table}")
+        assert both[0] == both[1]
+
+
 def test_a_function_leaves_traces_on_its_connection(client_of_trap, cluster, tandem):
     """It sets a user variable and a session variable, and takes a lock: whoever called it has them, and nobody else."""
     name = f"traces{next(NUMBERS)}"
