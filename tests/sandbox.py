@@ -477,8 +477,9 @@ class Cluster:
     def __init__(self, replicas=1, options=None, replica_options=None, semi_sync=False, init_sql=()):
         self.servers, shared = [], dict(options or {})
         if semi_sync:
-            shared.update({"rpl-semi-sync-master-enabled": "ON", "rpl-semi-sync-slave-enabled": "ON",
-                           "rpl-semi-sync-master-timeout": "600000", "rpl-semi-sync-master-wait-point": "AFTER_SYNC"})
+            # Not master-enabled: a replica that has it waits for replicas of its own before it applies anything.
+            shared.update({"rpl-semi-sync-slave-enabled": "ON", "rpl-semi-sync-master-timeout": "600000",
+                           "rpl-semi-sync-master-wait-point": "AFTER_SYNC"})
         try:
             for number in range(1, replicas + 2):
                 own = dict(shared, **(replica_options or {})) if number > 1 else shared
@@ -488,6 +489,8 @@ class Cluster:
                 server.wait_started()
             for server in self.servers[1:]:
                 server.follow(self.servers[0])
+            if semi_sync:
+                self.primary.sql("SET GLOBAL rpl_semi_sync_master_enabled = 1")
             for statement in init_sql:
                 self.primary.sql(statement)
             self.wait_synced()

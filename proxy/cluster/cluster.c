@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/cluster/operation.h"
+#include "proxy/cluster/sentry.h"
 
 enum { LONGEST_SLEEP_MS = 1000 };
 
@@ -377,6 +378,7 @@ static void *coordinate(void *arg)
 		start_recovery(c);
 		bury_finished(c);
 		log_flush();
+		sentry_wake(c);
 		wait_for_news(c, timeout_ms);
 	}
 	return NULL;
@@ -485,9 +487,14 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 	first = cluster_make_snapshot(c);
 	pthread_mutex_unlock(&c->lock);
 	publish(c, first);
+	if (!sentry_start(c)) {
+		log_error(NULL, "cluster watch: no thread: %s", strerror(errno));
+		goto failed;
+	}
 	error = pthread_create(&c->thread, NULL, coordinate, c);
 	if (!error)
 		return c;
+	sentry_stop(c);
 	log_error(NULL, "cluster watch: no thread: %s", strerror(error));
 failed:
 	if (c) {
@@ -503,11 +510,13 @@ void cluster_stop(struct cluster *cluster)
 		return;
 	pthread_mutex_lock(&cluster->lock);
 	cluster->stop = true;
+	atomic_store(&cluster->stopping, true);
 	cluster_wake(cluster);
 	/* An operation goes back or finishes first; it needs the members. */
 	while (cluster->operating[0])
 		pthread_cond_wait(&cluster->idle, &cluster->lock);
 	pthread_mutex_unlock(&cluster->lock);
+	sentry_stop(cluster);
 	pthread_join(cluster->thread, NULL);
 	if (cluster->recovery_started)
 		pthread_join(cluster->recovery, NULL);

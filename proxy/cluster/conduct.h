@@ -52,6 +52,8 @@ struct operation {
 	char note[CONDUCT_NOTE];
 	const char *note_server;
 
+	void *own; /* of a failover or re-join: what it knows besides */
+
 	/* Of a promotion: */
 	bool is_recovery;  /* of one that another process began */
 	bool has_row;	   /* the cluster row can be written */

@@ -29,6 +29,7 @@ struct evidence {
 	uint64_t heard_ms; /* its last answer */
 	uint64_t lost_ms; /* when it was declared down */
 	bool refused;	  /* a connection to its own address was refused or reset after that */
+	bool majority;	  /* more than half of the servers answer Tandem: without it silence proves nothing */
 	const struct evidence_replica *replicas;
 	size_t count;
 };

@@ -249,6 +249,8 @@ enum {
 	L_SQL_ERRNO,
 	L_SERVER_ID,
 	L_IO_POSITION,
+	L_USING_GTID,
+	L_TLS,
 	L_RETRY,
 	L_HEARTBEATS,
 	L_HEARTBEAT_PERIOD,
@@ -267,6 +269,8 @@ static const struct {
 	[L_SQL_ERRNO] = { "Last_SQL_Errno", NULL },
 	[L_SERVER_ID] = { "Master_Server_Id", "Source_Server_Id" },
 	[L_IO_POSITION] = { "Gtid_IO_Pos", "Retrieved_Gtid_Set" },
+	[L_USING_GTID] = { "Using_Gtid", "Auto_Position" },
+	[L_TLS] = { "Master_SSL_Allowed", "Source_SSL_Allowed" },
 	[L_RETRY] = { "Connect_Retry", NULL },
 	[L_HEARTBEATS] = { "Slave_received_heartbeats", NULL },
 	[L_HEARTBEAT_PERIOD] = { "Slave_heartbeat_period", NULL },
@@ -304,6 +308,8 @@ static void read_link(MYSQL_ROW row, const int column[L_COUNT], struct link_view
 	out->master_server_id = (uint32_t)strtoul(text[L_SERVER_ID], NULL, 10);
 	if (!gtid_parse(text[L_IO_POSITION], strlen(text[L_IO_POSITION]), &out->io_position))
 		out->io_position.lost = true;
+	out->uses_gtid = *text[L_USING_GTID] && strcasecmp(text[L_USING_GTID], "No") && strcmp(text[L_USING_GTID], "0");
+	out->uses_tls = !strcasecmp(text[L_TLS], "Yes");
 	out->retry_ms = (uint32_t)strtoul(text[L_RETRY], NULL, 10) * 1000;
 	out->heartbeats = strtoull(text[L_HEARTBEATS], NULL, 10);
 	out->heartbeat_ms = period_ms(text[L_HEARTBEAT_PERIOD]);

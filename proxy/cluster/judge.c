@@ -219,11 +219,14 @@ void cluster_enthrone(struct cluster *cluster, struct member *primary)
 	for (size_t i = 0; i < cluster->member_count; i++) {
 		struct member *m = cluster->members[i];
 
+		/* One that is away when the role is given to another has to be judged before it may be anything. */
 		m->source = m == primary ? -1 : verdict.primary;
 		if (m == primary)
 			set_role(m, ROLE_PRIMARY, cluster);
 		else if (m->role == ROLE_PRIMARY || m->role == ROLE_REPLICA)
-			set_role(m, ROLE_REPLICA, cluster);
+			set_role(m, m->role == ROLE_PRIMARY && m->health != HEALTH_UP ? ROLE_STRAY : ROLE_REPLICA, cluster);
+		m->is_astray |= m != primary && m->role != ROLE_UNKNOWN;
+		m->rejoin_ms = m->judged_epoch = 0;
 	}
 	set_primary(cluster, &verdict);
 	for (size_t i = 0; i < cluster->member_count; i++)

@@ -17,6 +17,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/events.h \
 	proxy/cluster/evidence.c \
 	proxy/cluster/evidence.h \
+	proxy/cluster/failover.c \
+	proxy/cluster/failover.h \
 	proxy/cluster/flavour.c \
 	proxy/cluster/flavour.h \
 	proxy/cluster/gtid.c \
@@ -46,10 +48,14 @@ libcluster_a_SOURCES = \
 	proxy/cluster/replication.h \
 	proxy/cluster/quarantine.c \
 	proxy/cluster/quarantine.h \
+	proxy/cluster/rejoin.c \
+	proxy/cluster/rejoin.h \
 	proxy/cluster/roles.c \
 	proxy/cluster/roles.h \
 	proxy/cluster/semisync.c \
 	proxy/cluster/semisync.h \
+	proxy/cluster/sentry.c \
+	proxy/cluster/sentry.h \
 	proxy/cluster/snapshot.c \
 	proxy/cluster/snapshot.h \
 	proxy/cluster/status.c \

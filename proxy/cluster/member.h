@@ -78,6 +78,9 @@ struct member {
 	bool lagging; /* as last judged while there was a primary */
 	uint64_t epoch;
 	bool logged_broken;
+	bool is_astray; /* it belonged to the cluster at the last change of the primary, and was not seen to follow the new one */
+	uint64_t rejoin_ms;    /* clock_ms(): no attempt to re-join it before */
+	uint64_t judged_epoch; /* the `epoch` in which it was found to have transactions of its own; 0: not */
 	bool armed; /* as the watcher was last told */
 	const struct settings *armed_settings;
 };
@@ -94,6 +97,8 @@ struct job {
 struct cluster {
 	struct history *history;
 	struct hooks *hooks;
+	struct sentry *sentry;
+	_Atomic bool stopping; /* cluster_stop() was called */
 	struct cluster_listener listener;
 	void *owner;
 	pthread_t thread;

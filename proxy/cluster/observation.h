@@ -26,6 +26,8 @@ struct link_view {
 	unsigned sql_errno;
 	uint64_t behind_ms; /* the server's own estimate, UINT64_MAX when it gives none */
 	struct gtid_set io_position;
+	bool uses_gtid;
+	bool uses_tls;
 	uint64_t heartbeats;   /* received so far; its change says that the source was heard */
 	uint32_t heartbeat_ms; /* period the link asked for; 0: none, or not told */
 	uint32_t retry_ms;     /* between two attempts to connect; 0: not told */

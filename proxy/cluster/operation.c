@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "proxy/cluster/conduct.h"
 #include "proxy/cluster/control.h"
+#include "proxy/cluster/failover.h"
 #include "proxy/cluster/promote.h"
+#include "proxy/cluster/rejoin.h"
 
 /* --- reports --- */
 
@@ -74,8 +76,8 @@ static const struct {
 	enum operation_result (*run)(struct operation *op); /* NULL: done elsewhere, or not yet */
 } kinds[] = {
 	[OPERATION_PROMOTE] = { "promote", promote_run },
-	[OPERATION_FAILOVER] = { "failover", NULL },
-	[OPERATION_REJOIN] = { "rejoin", NULL },
+	[OPERATION_FAILOVER] = { "failover", failover_run },
+	[OPERATION_REJOIN] = { "rejoin", rejoin_run },
 	[OPERATION_DRAIN] = { "drain", NULL },
 	[OPERATION_RESUME] = { "resume", NULL },
 };

@@ -34,6 +34,7 @@ struct operation_request {
 	const char *server; /* NULL where the operation chooses */
 	bool dry_run;	    /* preflight and the plan only */
 	bool force;	    /* promote: skip the lag bound; failover: accept a loss beyond max_loss */
+	bool automatic;	    /* rejoin: nobody asked for it, so nothing is dropped or cloned */
 	bool accept;	    /* rejoin: drop extra transactions that hold no row events */
 	uint32_t timeout_ms; /* bounds the drain; 0: the default, 10 s */
 };

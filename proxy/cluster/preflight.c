@@ -479,9 +479,22 @@ static void check_privileges(struct operation *op, struct actor *a)
 	mysql_free_result(result);
 }
 
-static void check_row(struct operation *op)
+static void find_epoch(struct operation *op)
 {
 	struct journal_entry one;
+
+	if (!journal_init(&one))
+		return;
+	if (journal_load(op->settings->state_dir, &one))
+		op->entry.epoch = one.epoch;
+	for (size_t i = 0; i < op->count; i++)
+		if (op->actors[i].line.mysql && journal_read(&op->actors[i].subject, &one) && one.epoch > op->entry.epoch)
+			op->entry.epoch = one.epoch;
+	journal_fini(&one);
+}
+
+static void check_row(struct operation *op)
+{
 	char value[ANSWER_BYTES];
 
 	if (!conduct_ask(op->from, "SELECT COUNT(DISTINCT PRIVILEGE_TYPE) >= 4 FROM (SELECT PRIVILEGE_TYPE, TABLE_SCHEMA FROM "
@@ -493,14 +506,7 @@ static void check_row(struct operation *op)
 		warn(op, op->from, "the operation can be written down in state_dir only, so that no other Tandem could finish it: GRANT SELECT, "
 				   "INSERT, DELETE, CREATE ON tandem.* TO '%s'@'...'",
 		     op->settings->monitor.user);
-	if (!journal_init(&one))
-		return;
-	if (journal_load(op->settings->state_dir, &one))
-		op->entry.epoch = one.epoch;
-	for (size_t i = 0; i < op->count; i++)
-		if (op->actors[i].line.mysql && journal_read(&op->actors[i].subject, &one) && one.epoch > op->entry.epoch)
-			op->entry.epoch = one.epoch;
-	journal_fini(&one);
+	find_epoch(op);
 }
 
 static void fill_entry(struct operation *op)
@@ -624,4 +630,10 @@ bool preflight_promote(struct operation *op)
 		return false;
 	report_add(op->report, REMARK_OK, PREFLIGHT, op->to->subject.name, -1, "it can take over from %s", op->from->subject.name);
 	return true;
+}
+
+void preflight_begin_entry(struct operation *op)
+{
+	find_epoch(op);
+	fill_entry(op);
 }

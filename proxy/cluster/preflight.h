@@ -11,6 +11,9 @@
  * nothing on any server, but that tandem.cluster is made when it is missing and nothing else speaks against the promotion. */
 bool preflight_promote(struct operation *op) __attribute__((warn_unused_result));
 
+/* For a failover, which has its own checks: op->entry with the epoch after the newest one known, for op->from and op->to. */
+void preflight_begin_entry(struct operation *op);
+
 /* The settings and rights of one server, for preflight and for `tandem -t --online`. */
 void preflight_server(struct operation *op, struct actor *actor, bool is_replica);
 

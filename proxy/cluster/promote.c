@@ -602,3 +602,28 @@ void promote_recover(struct operation *op)
 	else
 		undo(op);
 }
+
+bool promote_reopen(struct operation *op)
+{
+	return reopen(op);
+}
+
+bool promote_release(struct operation *op)
+{
+	return release(op);
+}
+
+bool promote_lead_others(struct operation *op)
+{
+	return lead_others(op);
+}
+
+bool promote_forget(struct operation *op)
+{
+	return forget(op);
+}
+
+bool promote_finish_row(struct operation *op)
+{
+	return finish_row(op);
+}

@@ -12,6 +12,13 @@ enum operation_result promote_run(struct operation *op);
 
 /* True when the newest of what the servers and state_dir say is a promotion that was not ended; fills op->entry. */
 bool promote_is_open(struct operation *op);
+/* Steps that a failover does in the same way; see promote.c. */
+bool promote_reopen(struct operation *op);
+bool promote_release(struct operation *op);
+bool promote_lead_others(struct operation *op);
+bool promote_forget(struct operation *op);
+bool promote_finish_row(struct operation *op);
+
 /*
  * At start: what the journal says was begun and not ended is finished when the candidate is writable, undone when it is not. After
  * promote_is_open().

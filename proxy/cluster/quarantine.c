@@ -70,7 +70,7 @@ static uint64_t point_of(const struct gtid_set *set, uint32_t domain)
 }
 
 size_t quarantine_compare(const struct binlog_state *mine, const struct binlog_state *theirs, const struct gtid_set *fork,
-			  struct extra_range *out, size_t max)
+			  uint32_t own_id, struct extra_range *out, size_t max)
 {
 	size_t count = 0;
 
@@ -78,12 +78,26 @@ size_t quarantine_compare(const struct binlog_state *mine, const struct binlog_s
 		const struct binlog_mark *m = &mine->marks[i];
 		uint64_t shared = mark_of(theirs, m->domain, m->server_id);
 
-		if (fork->count && point_of(fork, m->domain) < shared)
+		if (fork->count && m->server_id == own_id && point_of(fork, m->domain) < shared)
 			shared = point_of(fork, m->domain);
 		if (m->sequence > shared)
 			out[count++] = (struct extra_range){ m->domain, m->server_id, shared, m->sequence };
 	}
 	return count;
+}
+
+bool quarantine_common(const struct binlog_state *mine, const struct binlog_state *theirs, uint32_t domain, struct binlog_mark *out)
+{
+	*out = (struct binlog_mark){ .domain = domain };
+	for (size_t i = 0; i < mine->count; i++) {
+		const struct binlog_mark *m = &mine->marks[i];
+		uint64_t theirs_at = m->domain == domain ? mark_of(theirs, domain, m->server_id) : 0;
+		uint64_t both = m->sequence < theirs_at ? m->sequence : theirs_at;
+
+		if (both > out->sequence)
+			*out = (struct binlog_mark){ domain, m->server_id, both };
+	}
+	return out->sequence != 0;
 }
 
 /* ---- Listing ---- */

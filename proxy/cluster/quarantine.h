@@ -38,10 +38,12 @@ struct extra_range {
 	uint64_t to;
 };
 
-/* Fills `out` with what `mine` has and `theirs` has not, or what is beyond `fork` (count 0: no fork point is known). Returns how many
- * ranges, at most `max`. */
+/* Fills `out` with what `mine` has and `theirs` has not, or what was written under its `own_id` beyond `fork` (count 0: no fork point is
+ * known). Returns how many ranges, at most `max`. */
 size_t quarantine_compare(const struct binlog_state *mine, const struct binlog_state *theirs, const struct gtid_set *fork,
-			  struct extra_range *out, size_t max);
+			  uint32_t own_id, struct extra_range *out, size_t max);
+/* The last transaction of a domain that both have; false when there is none. */
+bool quarantine_common(const struct binlog_state *mine, const struct binlog_state *theirs, uint32_t domain, struct binlog_mark *out);
 
 /* One transaction that only the returning server has. */
 struct extra {

@@ -1,0 +1,325 @@
+#include "proxy/cluster/sentry.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/cluster/operation.h"
+#include "proxy/cluster/rejoin.h"
+
+enum {
+	PROBE_CONNECT_MS = 100,
+	PROBE_GREETING_MS = 50, /* a server that lives greets; one behind a forwarder that has lost it is hung up on */
+	IDLE_MS = 1000,
+	FIRST_RETRY_MS = 1000, /* after a failover that was refused or undone */
+	LONGEST_RETRY_MS = 10000,
+};
+
+struct sentry {
+	pthread_t thread;
+	int wake_fd;
+	_Atomic bool stop;
+	/* The thread's own. */
+	enum evidence_kind said; /* of the verdict last told */
+	char told[400];		 /* the last failover that could not be, as told */
+	uint64_t retry_ms, pause_ms; /* no other attempt before; and how long after that */
+	uint64_t last_failover_ms; /* 0: none yet */
+};
+
+/* ---- Evidence ---- */
+
+/* A primary that is down, as the coordinator sees it. */
+struct scene {
+	struct evidence evidence;
+	struct evidence_replica replicas[CLUSTER_MAX_SERVERS];
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	size_t answering; /* servers */
+	size_t servers;
+};
+
+static void add_replica(struct scene *s, const struct member *m)
+{
+	const struct link_view *link = m->seen.link_count ? &m->seen.links[0] : NULL;
+
+	s->replicas[s->evidence.count++] = (struct evidence_replica){
+		.name = m->server->name,
+		.up = m->health == HEALTH_UP,
+		.looked_ms = m->look_started_ms,
+		.io = link ? link->io : THREAD_STOPPED,
+		.heard_ms = m->source_heard_ms,
+		.heartbeat_ms = link ? link->heartbeat_ms : 0,
+	};
+}
+
+/* False: nobody has the role. Names stay valid as long as the cluster: members are never freed before it. */
+static bool take_scene(struct cluster *c, struct scene *s)
+{
+	struct member *root;
+
+	memset(s, 0, sizeof(*s));
+	pthread_mutex_lock(&c->lock);
+	root = c->root >= 0 ? c->members[c->root] : NULL;
+	if (root) {
+		s->evidence = (struct evidence){
+			.now_ms = clock_ms(),
+			.patience_ms = c->settings->monitor.failover_patience_ms,
+			.primary = root->server->name,
+			.up = root->health != HEALTH_DOWN,
+			.heard_ms = root->heard_ms,
+			.lost_ms = root->lost_ms,
+			.replicas = s->replicas,
+		};
+		s->address = root->server->address;
+		s->address_len = root->server->address_len;
+	}
+	s->servers = c->member_count;
+	for (size_t i = 0; root && i < c->member_count; i++) {
+		s->answering += c->members[i]->health == HEALTH_UP;
+		if (c->members[i]->role == ROLE_REPLICA && c->members[i]->source == c->root)
+			add_replica(s, c->members[i]);
+	}
+	pthread_mutex_unlock(&c->lock);
+	s->evidence.majority = 2 * s->answering > s->servers;
+	return root != NULL;
+}
+
+static bool is_refusal(int error)
+{
+	return error == ECONNREFUSED || error == ECONNRESET || error == ENOENT;
+}
+
+/* Hung up on without a greeting. */
+static bool is_reset(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char byte;
+	ssize_t n;
+
+	if (poll(&p, 1, PROBE_GREETING_MS) <= 0)
+		return false;
+	n = recv(fd, &byte, 1, MSG_DONTWAIT);
+	return n == 0 || (n < 0 && is_refusal(errno));
+}
+
+/* Does the primary's own address refuse connections now? */
+static bool is_refused(const struct scene *s)
+{
+	int fd = s->address_len ? socket(s->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	socklen_t len = sizeof(int);
+	bool refused = false;
+	int error = 0;
+
+	if (fd < 0)
+		return false;
+	if (connect(fd, (const struct sockaddr *)&s->address, s->address_len) && errno != EINPROGRESS)
+		refused = is_refusal(errno);
+	else if (poll(&p, 1, PROBE_CONNECT_MS) > 0 && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
+		refused = error ? is_refusal(error) : is_reset(fd);
+	close(fd);
+	return refused;
+}
+
+static void have_replicas_looked_at(struct cluster *c)
+{
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->member_count; i++)
+		if ((int)i != c->root && c->members[i]->health == HEALTH_UP && !atomic_exchange(&c->members[i]->suspect, true))
+			member_wake(c->members[i]);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void sentry_judge(struct cluster *cluster, struct evidence_verdict *out)
+{
+	struct scene scene;
+
+	if (!take_scene(cluster, &scene)) {
+		*out = (struct evidence_verdict){ .kind = EVIDENCE_ALIVE };
+		return;
+	}
+	if (!scene.evidence.up)
+		scene.evidence.refused = is_refused(&scene);
+	evidence_judge(&scene.evidence, out);
+	if (out->kind == EVIDENCE_WAIT)
+		have_replicas_looked_at(cluster);
+}
+
+/* ---- Acting ---- */
+
+static bool is_operating(struct cluster *c, struct monitor_settings *out)
+{
+	bool operating;
+
+	pthread_mutex_lock(&c->lock);
+	operating = c->operating[0] || c->stop;
+	*out = c->settings->monitor;
+	pthread_mutex_unlock(&c->lock);
+	return operating;
+}
+
+static void tell_verdict(struct cluster *c, const struct evidence_verdict *verdict)
+{
+	struct sentry *s = c->sentry;
+
+	if (s->said == verdict->kind)
+		return;
+	if (verdict->kind == EVIDENCE_CUT)
+		history_note(c->history, "cut", "", "%s", verdict->why);
+	else if (verdict->kind == EVIDENCE_DEAD)
+		log_warning(NULL, "%s", verdict->why);
+	else if (verdict->kind == EVIDENCE_WAIT)
+		log_info(NULL, "%s", verdict->why);
+	s->said = verdict->kind;
+}
+
+/* A refusal is told once, not each time it is found again. */
+static void tell_failure(struct cluster *c, const struct report *report)
+{
+	struct sentry *s = c->sentry;
+
+	if (!strcmp(s->told, report->summary))
+		return;
+	memcpy(s->told, report->summary, sizeof(s->told));
+	history_note(c->history, "failover", "", "no failover: %.300s", report->summary);
+}
+
+static void put_off(struct sentry *s)
+{
+	s->pause_ms = s->pause_ms ? 2 * s->pause_ms : FIRST_RETRY_MS;
+	if (s->pause_ms > LONGEST_RETRY_MS)
+		s->pause_ms = LONGEST_RETRY_MS;
+	s->retry_ms = clock_ms() + s->pause_ms;
+}
+
+static void fail_over(struct cluster *c, bool dry_run)
+{
+	struct operation_request request = { .kind = OPERATION_FAILOVER, .dry_run = dry_run };
+	struct sentry *s = c->sentry;
+	struct report report = { 0 };
+	enum operation_result result = cluster_operate(c, &request, &report);
+
+	put_off(s);
+	if (result == OPERATION_REFUSED || result == OPERATION_UNDONE) {
+		tell_failure(c, &report);
+	} else if (!dry_run) {
+		s->last_failover_ms = clock_ms();
+		s->pause_ms = s->retry_ms = 0;
+		s->told[0] = '\0';
+	} else if (strcmp(s->told, report.summary) != 0) {
+		memcpy(s->told, report.summary, sizeof(s->told));
+		history_note(c->history, "failover", "", "failover = manual: %.250s. `tandemctl failover` does it", report.summary);
+	}
+	report_free(&report);
+}
+
+static bool is_held_down(struct cluster *c, const struct monitor_settings *m)
+{
+	struct sentry *s = c->sentry;
+	uint64_t until = s->last_failover_ms + m->failover_holddown_ms;
+	uint64_t now = clock_ms();
+	struct report report = { 0 };
+
+	if (!s->last_failover_ms || now >= until)
+		return false;
+	snprintf(report.summary, sizeof(report.summary), "the last one was less than failover_holddown ago; `tandemctl failover` does not wait");
+	tell_failure(c, &report);
+	return true;
+}
+
+/* One round. Gives when to look again. */
+static uint64_t stand_guard(struct cluster *c)
+{
+	struct sentry *s = c->sentry;
+	struct evidence_verdict verdict;
+	struct monitor_settings settings;
+	uint64_t now = clock_ms();
+
+	if (is_operating(c, &settings))
+		return now + IDLE_MS;
+	sentry_judge(c, &verdict);
+	tell_verdict(c, &verdict);
+	if (verdict.kind == EVIDENCE_WAIT || verdict.kind == EVIDENCE_CUT)
+		return verdict.again_ms;
+	if (verdict.kind == EVIDENCE_DEAD && now >= s->retry_ms) {
+		if (settings.failover == FAILOVER_MANUAL)
+			fail_over(c, true);
+		else if (!is_held_down(c, &settings))
+			fail_over(c, false);
+	}
+	if (verdict.kind == EVIDENCE_ALIVE) {
+		s->retry_ms = s->pause_ms = 0;
+		s->told[0] = '\0';
+		rejoin_returned(c);
+	}
+	return now + IDLE_MS;
+}
+
+static void sleep_until(struct sentry *s, uint64_t until_ms)
+{
+	struct pollfd fd = { .fd = s->wake_fd, .events = POLLIN };
+	uint64_t now = clock_ms(), count;
+	int timeout = until_ms <= now ? 1 : until_ms - now > IDLE_MS ? IDLE_MS : (int)(until_ms - now);
+
+	if (poll(&fd, 1, timeout) > 0)
+		while (read(s->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+			;
+}
+
+static void *run_sentry(void *arg)
+{
+	struct cluster *c = arg;
+
+	while (!atomic_load(&c->sentry->stop))
+		sleep_until(c->sentry, stand_guard(c));
+	return NULL;
+}
+
+bool sentry_start(struct cluster *cluster)
+{
+	struct sentry *s = calloc(1, sizeof(*s));
+	int error;
+
+	if (!s)
+		return false;
+	cluster->sentry = s;
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, run_sentry, cluster);
+	if (!error)
+		return true;
+	if (s->wake_fd >= 0)
+		close(s->wake_fd);
+	free(s);
+	cluster->sentry = NULL;
+	errno = error;
+	return false;
+}
+
+void sentry_wake(struct cluster *cluster)
+{
+	uint64_t one = 1;
+
+	if (cluster->sentry)
+		while (write(cluster->sentry->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+			;
+}
+
+void sentry_stop(struct cluster *cluster)
+{
+	struct sentry *s = cluster->sentry;
+
+	if (!s)
+		return;
+	atomic_store(&s->stop, true);
+	sentry_wake(cluster);
+	pthread_join(s->thread, NULL);
+	close(s->wake_fd);
+	free(s);
+	cluster->sentry = NULL;
+}
