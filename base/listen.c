@@ -13,7 +13,27 @@
 
 static bool fail(char *why, size_t size, const char *what)
 {
-	snprintf(why, size, "%s%s", what, errno == EADDRINUSE ? ": stop what listens there, or change the setting" : "");
+	snprintf(why, size, "%s", what);
+	return false;
+}
+
+/* The system's words for the last failure, and what can be done about it. */
+static bool fail_with_advice(char *why, size_t size)
+{
+	static const struct {
+		int error;
+		const char *advice;
+	} rows[] = {
+		{ EADDRINUSE, ": stop what listens there, or change the setting" },
+		{ EACCES, ": a port below 1024 needs root or CAP_NET_BIND_SERVICE, a Unix socket a directory one can write to" },
+		{ ENOENT, ": make the directory, or change the setting" },
+	};
+	int error = errno;
+
+	snprintf(why, size, "%s", strerror(error));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].error == error)
+			snprintf(why, size, "%s%s", strerror(error), rows[i].advice);
 	return false;
 }
 
@@ -30,22 +50,25 @@ static bool somebody_listens(const struct sockaddr_un *address)
 static bool bind_unix(struct listen_socket *s, const char *path, unsigned mode, char *why, size_t size)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat status;
 
-	errno = 0;
 	if (strlen(path) >= sizeof(address.sun_path))
 		return fail(why, size, "the path is too long for a Unix socket");
-	strcpy(address.sun_path, path);
-	if (somebody_listens(&address)) {
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	/* What a process that is gone has left is removed, but only a socket: a wrong path may name anything. */
+	if (lstat(path, &status) == 0) {
+		if (!S_ISSOCK(status.st_mode))
+			return fail(why, size, "there is a file of that name that is no socket: remove it, or change the setting");
 		errno = EADDRINUSE;
-		return fail(why, size, strerror(errno));
+		if (somebody_listens(&address) || unlink(path))
+			return fail_with_advice(why, size);
 	}
-	unlink(path);
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&address, sizeof(address)))
-		return fail(why, size, strerror(errno));
+		return fail_with_advice(why, size);
 	s->path = strdup(path);
 	if (!s->path || chmod(path, mode) || listen(s->fd, LISTEN_BACKLOG))
-		return fail(why, size, strerror(errno));
+		return fail_with_advice(why, size);
 	return true;
 }
 
@@ -89,15 +112,16 @@ static bool bind_tcp(struct listen_socket *s, const char *address, char *why, si
 	int error;
 	bool ok;
 
-	errno = 0;
 	if (!split(address, host, sizeof(host), &port))
 		return fail(why, size, "expected host:port or unix:/path");
 	error = getaddrinfo(!strcmp(host, "*") || !host[0] ? NULL : host, port, &hints, &found);
 	if (error)
 		return fail(why, size, gai_strerror(error));
 	ok = bind_and_listen(s, found);
+	if (!ok)
+		fail_with_advice(why, size);
 	freeaddrinfo(found);
-	return ok || fail(why, size, strerror(errno));
+	return ok;
 }
 
 bool listen_open(struct listen_socket *s, const char *address, unsigned mode, char *why, size_t why_size)

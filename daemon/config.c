@@ -13,7 +13,8 @@
 /* One section of the file. A [name] that comes twice is one instance, a [name NAME] is one each. */
 struct instance {
 	const struct section *section;
-	char *name;			  /* SECTION_MANY */
+	char *title;			  /* what stands between the brackets: "server db1" */
+	const char *name;		  /* SECTION_MANY: in the title */
 	size_t index;			  /* SECTION_MANY: of its element */
 	unsigned line;			  /* of its first header; 0: not in the file */
 	unsigned lines[SETTING_ROWS_MAX]; /* where each row was given; 0: not given */
@@ -100,11 +101,10 @@ static struct instance *add_instance(struct config_load *load, const struct sect
 	load->instances = instances;
 	instance = &instances[load->instance_count];
 	*instance = (struct instance){ .section = section, .index = index, .line = load->line };
-	if (name) {
-		instance->name = strdup(name);
-		if (!instance->name)
-			return NULL;
-	}
+	if (asprintf(&instance->title, name ? "%s %s" : "%s", section->name, name) < 0)
+		return NULL;
+	if (name)
+		instance->name = instance->title + strlen(section->name) + 1;
 	load->instance_count++;
 	return instance;
 }
@@ -363,16 +363,16 @@ static const struct section *section_with(const char *name)
 static void report_unknown_setting(struct config_load *load, const char *name)
 {
 	const struct section *section = load->current->section, *other = section_with(name);
-	const char *nearest = setting_nearest(section, name);
+	const char *nearest = setting_nearest(section, name), *title = load->current->title;
 
 	if (nearest)
-		add_fault(load, load->line, "[%s] %s: unknown setting; did you mean %s?",
-			  section->name, name, nearest);
+		add_fault(load, load->line, "[%s] %s: unknown setting; did you mean %s?", title,
+			  name, nearest);
 	else if (other)
-		add_fault(load, load->line, "[%s] %s: unknown setting; it belongs in [%s]",
-			  section->name, name, other->name);
+		add_fault(load, load->line, "[%s] %s: unknown setting; it belongs in [%s]", title,
+			  name, other->name);
 	else
-		add_fault(load, load->line, "[%s] %s: unknown setting", section->name, name);
+		add_fault(load, load->line, "[%s] %s: unknown setting", title, name);
 }
 
 static void *place_of(struct config_load *load, const struct instance *instance,
@@ -393,31 +393,31 @@ static bool store(struct config_load *load, const struct instance *instance,
 static void report_bad_value(struct config_load *load, const struct setting *row, const char *value,
 			     const struct setting_fault *fault)
 {
-	const char *section = load->current->section->name;
+	const char *title = load->current->title;
 
-	if (row->type->is_secret)
-		add_fault(load, load->line, "[%s] %s: %s", section, row->name, fault->text);
+	if (row->type->is_secret || !*value)
+		add_fault(load, load->line, "[%s] %s: %s", title, row->name, fault->text);
 	else
-		add_fault(load, load->line, "[%s] %s = %s: %s", section, row->name, value,
+		add_fault(load, load->line, "[%s] %s = %s: %s", title, row->name, value,
 			  fault->text);
 }
 
 static void set_value(struct config_load *load, const struct setting *row, char *value)
 {
 	struct setting_fault fault = { "out of memory" };
-	const struct section *section = load->current->section;
-	unsigned *line = &load->current->lines[row - section->rows];
+	const char *title = load->current->title;
+	unsigned *line = &load->current->lines[row - load->current->section->rows];
 
 	if (*line && !row->type->is_list) {
-		add_fault(load, load->line, "[%s] %s is given twice, first in line %u",
-			  section->name, row->name, *line);
+		add_fault(load, load->line, "[%s] %s is given twice, first in line %u", title,
+			  row->name, *line);
 		return;
 	}
 	*line = load->line;
 	if (!unquote(value)) {
 		add_fault(load, load->line,
 			  "[%s] %s: a quote is not closed (a ';' behind a blank begins a comment)",
-			  section->name, row->name);
+			  title, row->name);
 		return;
 	}
 	if (!store(load, load->current, row, value, &fault)) {
@@ -425,8 +425,8 @@ static void set_value(struct config_load *load, const struct setting *row, char 
 		return;
 	}
 	if (row->flags & SETTING_LATER && strcmp(value, row->fallback) != 0)
-		add_warning(load, load->line, "[%s] %s: this version does not act on it",
-			    section->name, row->name);
+		add_warning(load, load->line, "[%s] %s: this version does not act on it", title,
+			    row->name);
 	load->has_secret |= row->type->is_secret && *value;
 }
 
@@ -456,16 +456,12 @@ static int take_value(void *user, const char *section, const char *name, const c
 static void report_missing(struct config_load *load, const struct instance *instance,
 			   const struct setting *row)
 {
-	if (instance->name && row->type->is_secret)
+	if (row->type->is_secret)
 		add_fault(load, instance->line,
-			  "[%s %s]: %s is missing; write \"%s =\" for an empty one",
-			  instance->section->name, instance->name, row->name, row->name);
-	else if (instance->name)
-		add_fault(load, instance->line, "[%s %s]: %s is missing", instance->section->name,
-			  instance->name, row->name);
+			  "[%s]: %s is missing; write \"%s =\" for an empty one", instance->title,
+			  row->name, row->name);
 	else
-		add_fault(load, instance->line, "[%s]: %s is missing", instance->section->name,
-			  row->name);
+		add_fault(load, instance->line, "[%s]: %s is missing", instance->title, row->name);
 }
 
 /* Defaults come last: only then is it known what was not given. */
@@ -545,7 +541,7 @@ static void read_file(struct config_load *load)
 static void fini_load(struct config_load *load)
 {
 	for (size_t i = 0; i < load->instance_count; i++)
-		free(load->instances[i].name);
+		free(load->instances[i].title);
 	free(load->instances);
 	fclose(load->file);
 	secret_wipe(load->buffer, sizeof(load->buffer));

@@ -82,13 +82,19 @@ static struct settings *load_settings(const char *path, char **said)
 	return settings;
 }
 
+/* The level stands in front of every line of the log, so the word "warning: " goes out of these. */
 static void log_lines(enum log_level level, char *lines)
 {
-	char *line;
+	static const char word[] = "warning: ";
+	char *line, *mark;
 
-	while (lines && (line = strsep(&lines, "\n")))
+	while (lines && (line = strsep(&lines, "\n"))) {
+		mark = strstr(line, word);
+		if (mark)
+			memmove(mark, mark + strlen(word), strlen(mark + strlen(word)) + 1);
 		if (*line)
-			log_write(level, NULL, "%s", line);
+			log_write(mark ? LOG_LEVEL_WARNING : level, NULL, "%s", line);
+	}
 }
 
 static void use_log_settings(const struct settings *settings)
@@ -365,7 +371,12 @@ int main(int argc, char **argv)
 			return print_usage(stderr, EXIT_USAGE);
 		}
 	}
-	if (!path || optind != argc)
+	if (!path || optind != argc) {
+		if (!path)
+			fputs("tandem: -c FILE is missing\n", stderr);
+		else
+			fprintf(stderr, "tandem: %s: one word too many\n", argv[optind]);
 		return print_usage(stderr, EXIT_USAGE);
+	}
 	return load_and_run(path, only_check);
 }

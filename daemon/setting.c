@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -105,7 +106,8 @@ static bool parse_count(const struct setting *setting, const char *text, void *p
 	uint64_t value;
 
 	if (!read_count(text, &value))
-		return refuse(fault, "not a whole number");
+		return refuse(fault, "not a whole number from %s to %s", setting->min,
+			      setting->max);
 	return parse_number(setting, read_count, value, place, fault);
 }
 
@@ -174,8 +176,12 @@ static bool parse_text(const struct setting *setting, const char *text, void *pl
 static bool parse_file(const struct setting *setting, const char *text, void *place,
 		       struct setting_fault *fault)
 {
+	struct stat status;
+
 	if (*text && access(text, R_OK) != 0)
 		return refuse(fault, "cannot be read: %s", strerror(errno));
+	if (*text && stat(text, &status) == 0 && S_ISDIR(status.st_mode))
+		return refuse(fault, "is a directory, not a file");
 	return parse_text(setting, text, place, fault);
 }
 

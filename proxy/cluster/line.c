@@ -100,8 +100,8 @@ static void remember_refusal(struct line *line, MYSQL *mysql, const char *addres
 	switch (line->error) {
 	case CR_CONNECTION_ERROR:
 	case CR_CONN_HOST_ERROR:
-		snprintf(line->error_text, sizeof(line->error_text), "cannot connect to %s",
-			 address);
+		snprintf(line->error_text, sizeof(line->error_text),
+			 "cannot connect to %s: is it running, and reachable from here?", address);
 		break;
 	case CR_SERVER_LOST:
 	case CR_SERVER_GONE_ERROR:

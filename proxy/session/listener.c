@@ -128,7 +128,7 @@ static bool open_socket(struct socket *s, const char *address, char *why, size_t
 	char what[256];
 
 	if (!listen_open(&s->at, address, 0777, what, sizeof(what))) {
-		snprintf(why, why_size, "proxy.listen %s: %s", address, what);
+		snprintf(why, why_size, "[proxy] listen %s: %s", address, what);
 		return false;
 	}
 	s->event = event_new(s->listener->base, s->at.fd, EV_READ | EV_PERSIST, on_accept, s);

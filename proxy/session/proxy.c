@@ -149,11 +149,11 @@ static bool same_listeners(const struct proxy_settings *a, const struct proxy_se
 bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, size_t why_size)
 {
 	if (!same_listeners(&proxy->settings->proxy, &settings->proxy)) {
-		snprintf(why, why_size, "proxy.listen cannot change while running: restart for that");
+		snprintf(why, why_size, "[proxy] listen needs a restart");
 		return false;
 	}
 	if (thread_count(settings) != proxy->shared.worker_count) {
-		snprintf(why, why_size, "tandem.threads cannot change while running: restart for that");
+		snprintf(why, why_size, "[tandem] threads needs a restart");
 		return false;
 	}
 	settings_unref(proxy->settings);

@@ -11,7 +11,7 @@
 
 struct proxy;
 
-/* Binds the listeners, starts all threads and returns at once. NULL with a one-line reason that says what to do ("proxy.listen
+/* Binds the listeners, starts all threads and returns at once. NULL with a one-line reason that says what to do ("[proxy] listen
  * 127.0.0.1:3307: address in use: stop the other server or change the setting"). Takes its own reference to settings. */
 struct proxy *proxy_start(struct settings *settings, char *why, size_t why_size);
 /* SIGHUP: servers, users and limits change, clients stay. Listeners and the number of threads need a restart: a change in them is

@@ -125,7 +125,7 @@ def test_all_faults_at_once_with_their_lines(config):
     wanted = [f"{path}:3: [proxy] causal_wait = 20: not a duration",
               f"{path}:4: [proxy] lisen: unknown setting; did you mean listen?",
               f"{path}:6: [monitor] password: a quote is not closed",
-              f"{path}:8: [server] weight = many: not a whole number",
+              f"{path}:8: [server db1] weight = many: not a whole number from 0 to 1000",
               f"{path}:9: [server db1] is given twice, first in line 7",
               f"{path}:11: [nonsense]: unknown section",
               f"{path}:12: neither a [section] nor name = value",
@@ -191,7 +191,7 @@ def test_port_in_use(config, tmp_path):
         other.listen()
         port = other.getsockname()[1]
         done = started_with(config, tmp_path, f"[proxy]\nlisten = 127.0.0.1:{port}\n")
-        one_line(done, f"127.0.0.1:{port}", "in use")
+        one_line(done, f"[proxy] listen 127.0.0.1:{port}: ", "in use: stop what listens there, or change the setting")
 
 
 def test_second_of_two_ports_in_use(config, tmp_path):
@@ -217,9 +217,42 @@ def test_unix_socket_in_use(config, tmp_path):
             still.connect(str(path))  # the other server's socket was left alone
 
 
-def test_address_of_somebody_else(config, tmp_path):
-    done = started_with(config, tmp_path, "[proxy]\nlisten = 192.0.2.1:3307\n")
-    one_line(done, "192.0.2.1:3307")
+def test_unix_socket_where_another_file_is(config, tmp_path):
+    """Only what was a socket may be taken over: a slip in the settings must not cost a file."""
+    path = tmp_path / "precious"
+    path.write_text("kept")
+    one_line(started_with(config, tmp_path, f"[proxy]\nlisten = unix:{path}\n"), str(path), "no socket: remove it, or change")
+    assert path.read_text() == "kept"
+
+
+@pytest.mark.parametrize("listen, said", [("unix:/nowhere/x.sock", "No such file or directory: make the directory"),
+                                          ("nowhere.invalid:3307", "nowhere.invalid:3307: ")])
+def test_listen_that_cannot_be(config, tmp_path, listen, said):
+    one_line(started_with(config, tmp_path, f"[proxy]\nlisten = {listen}\n"), f"[proxy] listen {listen}", said)
+
+
+@pytest.mark.parametrize("words, said", [((), "-c FILE is missing"), (("-t",), "-c FILE is missing"),
+                                         (("-c", "x", "y"), "y: one word too many"), (("--nothing",), "unrecognized option")])
+def test_command_line_faults(words, said):
+    done = tandem(*words)
+    assert done.returncode == 2 and said in done.stderr and "usage: tandem -c FILE" in done.stderr
+
+
+def test_a_warning_is_one_once(trio):
+    """The level stands in front of the line; the word is not repeated."""
+    with front(trio, start=False) as daemon:
+        daemon.config.chmod(0o644)
+        daemon.start()
+        wait_log(daemon, r"Z warning [^ ]*: holds passwords and can be read by everybody")
+
+
+def test_address_that_is_not_here_yet(trio):
+    """A virtual address may come later: Tandem listens there from the start."""
+    with front(trio, start=False) as daemon:
+        daemon.change({"proxy": {"listen": [f"127.0.0.1:{daemon.port}", f"192.0.2.1:{daemon.port}"]}})
+        daemon.write()
+        daemon.start()
+        wait_log(daemon, rf"info ready: proxy on .*192\.0\.2\.1:{daemon.port}")
 
 
 def test_state_dir_that_cannot_be(config, tmp_path):
@@ -377,7 +410,7 @@ def test_reload_of_a_bad_file_changes_nothing(trio):
         client.query("SET @kept = 7")
         daemon.config.write_text("[server db1]\nwieght = 1\n")
         daemon.process.signal(signal.SIGHUP)
-        wait_log(daemon, rf"error {re.escape(str(daemon.config))}:2: \[server\] wieght: unknown setting")
+        wait_log(daemon, rf"error {re.escape(str(daemon.config))}:2: \[server db1\] wieght: unknown setting")
         wait_log(daemon, rf"error {re.escape(str(daemon.config))}: \[monitor\]: user is missing")
         wait_log(daemon, r"error reload refused, nothing was changed")
         assert client.value("SELECT @kept") == 7

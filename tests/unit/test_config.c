@@ -264,49 +264,57 @@ static void test_faults(void)
 		{ "threads = 1\n" MINIMUM, "1: threads: a setting needs a [section] above it\n" },
 		{ MINIMUM "secret words\n", "5: neither a [section] nor name = value\n" },
 		{ MINIMUM "wieght = 1\n",
-		  "5: [server] wieght: unknown setting; did you mean weight?\n" },
+		  "5: [server db1] wieght: unknown setting; did you mean weight?\n" },
 		{ MINIMUM "prom = never\n",
-		  "5: [server] prom: unknown setting; did you mean promote?\n" },
+		  "5: [server db1] prom: unknown setting; did you mean promote?\n" },
 		{ MINIMUM "causal_wait = 1s\n",
-		  "5: [server] causal_wait: unknown setting; it belongs in [proxy]\n" },
-		{ MINIMUM "qqq = 1s\n", "5: [server] qqq: unknown setting\n" },
+		  "5: [server db1] causal_wait: unknown setting; it belongs in [proxy]\n" },
+		{ MINIMUM "qqq = 1s\n", "5: [server db1] qqq: unknown setting\n" },
 		{ MINIMUM "address = y\n",
-		  "5: [server] address is given twice, first in line 4\n" },
-		{ MINIMUM "weight =\n", "5: [server] weight = : not a whole number\n" },
-		{ MINIMUM "weight = -1\n", "5: [server] weight = -1: not a whole number\n" },
-		{ MINIMUM "weight = 1.5\n", "5: [server] weight = 1.5: not a whole number\n" },
-		{ MINIMUM "weight = 0x10\n", "5: [server] weight = 0x10: not a whole number\n" },
+		  "5: [server db1] address is given twice, first in line 4\n" },
+		{ MINIMUM "weight =\n",
+		  "5: [server db1] weight: not a whole number from 0 to 1000\n" },
+		{ MINIMUM "weight = -1\n",
+		  "5: [server db1] weight = -1: not a whole number from 0 to 1000\n" },
+		{ MINIMUM "weight = 1.5\n",
+		  "5: [server db1] weight = 1.5: not a whole number from 0 to 1000\n" },
+		{ MINIMUM "weight = 0x10\n",
+		  "5: [server db1] weight = 0x10: not a whole number from 0 to 1000\n" },
 		{ MINIMUM "weight = 1001\n",
-		  "5: [server] weight = 1001: out of bounds; from 0 to 1000\n" },
+		  "5: [server db1] weight = 1001: out of bounds; from 0 to 1000\n" },
 		{ MINIMUM "weight = 4294967297\n",
-		  "5: [server] weight = 4294967297: out of bounds; from 0 to 1000\n" },
+		  "5: [server db1] weight = 4294967297: out of bounds; from 0 to 1000\n" },
 		{ MINIMUM "weight = 99999999999999999999999\n",
-		  "5: [server] weight = 99999999999999999999999: not a whole number\n" },
+		  "5: [server db1] weight = 99999999999999999999999: not a whole number from 0 to "
+		  "1000\n" },
 		{ MINIMUM "promote = maybe\n",
-		  "5: [server] promote = maybe: must be one of neutral, prefer, never\n" },
+		  "5: [server db1] promote = maybe: must be one of neutral, prefer, never\n" },
 		{ MINIMUM "[proxy]\ntls = verify_ca\n",
 		  "6: [proxy] tls = verify_ca: must be one of off, preferred, required\n" },
 		{ MINIMUM "[proxy]\ntls_key = /dev/null\n",
 		  "6: [proxy] tls_key: tls_certificate is missing\n" },
-		{ MINIMUM "tls_ca = /nowhere.pem\n", "5: [server] tls_ca = /nowhere.pem: cannot be "
-						     "read: No such file or directory\n" },
-		{ MINIMUM "tls_ca =\n", "5: [server] tls_ca = : is empty\n" },
-		{ MINIMUM "[tandem]\nstate_dir =\n", "6: [tandem] state_dir = : is empty\n" },
+		{ MINIMUM "tls_ca = /nowhere.pem\n",
+		  "5: [server db1] tls_ca = /nowhere.pem: cannot be "
+		  "read: No such file or directory\n" },
+		{ MINIMUM "tls_ca = /etc\n",
+		  "5: [server db1] tls_ca = /etc: is a directory, not a file\n" },
+		{ MINIMUM "tls_ca =\n", "5: [server db1] tls_ca: is empty\n" },
+		{ MINIMUM "[tandem]\nstate_dir =\n", "6: [tandem] state_dir: is empty\n" },
 		{ MINIMUM "[user u]\npassword = \"abc\n",
-		  "6: [user] password: a quote is not closed (a ';' behind a blank begins a "
+		  "6: [user u] password: a quote is not closed (a ';' behind a blank begins a "
 		  "comment)\n" },
 		{ MINIMUM "[user u]\npassword = \"abc ;def\"\n",
-		  "6: [user] password: a quote is not closed (a ';' behind a blank begins a "
+		  "6: [user u] password: a quote is not closed (a ';' behind a blank begins a "
 		  "comment)\n" },
 		{ MINIMUM "[user u]\npassword = \"\npassword = b",
-		  "6: [user] password: a quote is not closed (a ';' behind a blank begins a "
+		  "6: [user u] password: a quote is not closed (a ';' behind a blank begins a "
 		  "comment)\n"
-		  "7: [user] password is given twice, first in line 6\n" },
+		  "7: [user u] password is given twice, first in line 6\n" },
 		{ "[server db1]\naddress = x\n", " [monitor]: user is missing\n" },
 		{ "[server db1]\naddress = x\n[monitor]\npassword = x",
 		  "3: [monitor]: user is missing\n" },
 		{ "[monitor]\nuser =\n[server db1]\naddress = x\n",
-		  "2: [monitor] user = : is empty\n" },
+		  "2: [monitor] user: is empty\n" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -412,7 +420,7 @@ static void test_addresses(void)
 		if (s) {
 			CU_ASSERT_STRING_EQUAL(s->servers[0].address, rows[i].address);
 		} else {
-			CU_ASSERT_EQUAL(strncmp(said, "4: [server] address = ", 22), 0);
+			CU_ASSERT_EQUAL(strncmp(said, "4: [server a] address = ", 24), 0);
 		}
 		settings_unref(s);
 	}
@@ -431,7 +439,7 @@ static void test_listen(void)
 			  "unix:/PATH\n" },
 		{ "*:3307", "6: [proxy] listen = *:3307: '*' cannot be in a host name; write "
 			    "HOST:PORT or unix:/PATH\n" },
-		{ "", "6: [proxy] listen = : is empty\n" },
+		{ "", "6: [proxy] listen: is empty\n" },
 		{ " , ", "6: [proxy] listen = ,: is empty\n" },
 		{ "a:1,", "6: [proxy] listen = a:1,: the host is missing; write HOST:PORT or "
 			  "unix:/PATH\n" },
@@ -462,7 +470,7 @@ static void test_all_faults_at_once(void)
 		      "4: [proxy] tls = 5: must be one of off, preferred, required\n"
 		      "6: [monitor] password: a quote is not closed (a ';' behind a blank begins a "
 		      "comment)\n"
-		      "8: [server] weight = q: not a whole number\n"
+		      "8: [server a] weight = q: not a whole number from 0 to 1000\n"
 		      "5: [monitor]: user is missing\n"
 		      "7: [server a]: address is missing\n");
 }
