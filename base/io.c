@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/io_tls.h"
@@ -74,6 +75,18 @@ static __attribute__((cold)) void fail_errno(struct io *io)
 	io_fail(io, end_of_errno(io->error));
 }
 
+/* glibc's own are cancellation points: every call in a process with threads pays for making itself cancellable and back. Nobody is
+ * cancelled here. */
+static ssize_t receive_bytes(int fd, void *bytes, size_t size)
+{
+	return syscall(SYS_recvfrom, fd, bytes, size, 0, NULL, NULL);
+}
+
+static ssize_t send_bytes(int fd, const void *bytes, size_t len)
+{
+	return syscall(SYS_sendto, fd, bytes, len, MSG_NOSIGNAL, NULL, 0);
+}
+
 /* --- receiving --- */
 
 bool io_deliver(struct io *io, uint8_t *bytes, size_t len)
@@ -115,7 +128,7 @@ static enum io_received receive(struct io *io)
 
 	if (io->tls)
 		return io_tls_receive(io);
-	n = recv(io->fd, io->loop->scratch, IO_SCRATCH_BYTES, 0);
+	n = receive_bytes(io->fd, io->loop->scratch, IO_SCRATCH_BYTES);
 	if (n <= 0)
 		return io_receive_stopped(io, n);
 	return io_deliver(io, io->loop->scratch, (size_t)n) ? IO_RECEIVED : IO_OVER;
@@ -143,7 +156,7 @@ static ssize_t send_pieces(int fd, const struct iovec *pieces, int count)
 	};
 
 	if (count == 1)
-		return send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL);
+		return send_bytes(fd, pieces->iov_base, pieces->iov_len);
 	return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 

@@ -27,12 +27,14 @@ static void describe(const struct log_subject *subject, char *out, size_t size)
 
 /* ---- States and lists ---- */
 
-/* The list that a state belongs on. */
+/* The list that a state belongs on. A session's connection stays where it is while a statement runs: each move touches its neighbours. */
 static struct backend_list *list_for(struct backend *b, enum backend_state state)
 {
 	switch (state) {
 	case BACKEND_READY:
-		return b->client ? &b->pool->resting : &b->pool->free;
+		return b->client ? &b->pool->held : &b->pool->free;
+	case BACKEND_BUSY:
+		return b->client ? &b->pool->held : &b->pool->busy;
 	case BACKEND_DEAD:
 		return NULL;
 	default:
@@ -40,24 +42,34 @@ static struct backend_list *list_for(struct backend *b, enum backend_state state
 	}
 }
 
+static void count_use(struct backend *b)
+{
+	bool in_use = b->state != BACKEND_READY && b->state != BACKEND_DEAD;
+
+	b->pool->in_use += (unsigned)in_use - (unsigned)b->in_use;
+	b->in_use = in_use;
+}
+
+/* READY again, it goes behind all others: the head of the list is the least recently used. */
+static bool stays(const struct backend *b, const struct backend_list *to)
+{
+	return b->list == to && (b->state != BACKEND_READY || !TAILQ_NEXT(b, link));
+}
+
 void backend_relist(struct backend *b)
 {
 	struct backend_list *to = list_for(b, b->state);
 
-	if (b->list == to)
+	count_use(b);
+	if (b->state == BACKEND_READY)
+		b->since_ms = b->worker->now_ms;
+	if (stays(b, to))
 		return;
 	if (b->list)
 		TAILQ_REMOVE(b->list, b, link);
-	if (b->list == &b->pool->busy)
-		b->pool->in_use--;
 	b->list = to;
-	if (!to)
-		return;
-	TAILQ_INSERT_TAIL(to, b, link);
-	if (to == &b->pool->busy)
-		b->pool->in_use++;
-	else
-		b->since_ms = b->worker->now_ms;
+	if (to)
+		TAILQ_INSERT_TAIL(to, b, link);
 }
 
 void backend_set_state(struct backend *backend, enum backend_state state)

@@ -85,6 +85,7 @@ struct backend {
 	bool shows_timeout; /* its wait_timeout is what its session believes it to be, not the longest there is */
 	bool has_diagnostics; /* warnings or errors of a statement may still be listed on it */
 	bool freezing;	   /* its session's values are being asked for, so that somebody else can have it */
+	bool in_use;	   /* counted in its pool's `in_use` */
 	bool retire;	   /* close it as soon as it is free */
 	bool guard_lost;   /* a replica's: somebody made it writable */
 	bool broken;	   /* a state change failed: not to be used for anything else */

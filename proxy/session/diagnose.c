@@ -200,7 +200,7 @@ static bool has_offset(const struct turn *t)
 {
 	const char *at = t->text, *end = at + t->text_len;
 
-	while (at + 5 < end && strncasecmp(at, "limit", 5))
+	while (at + 5 < end && ((*at | 0x20) != 'l' || strncasecmp(at, "limit", 5)))
 		at++;
 	return at + 5 < end && (memchr(at, ',', (size_t)(end - at)) || turn_text_has(t, "offset"));
 }

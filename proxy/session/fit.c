@@ -236,8 +236,9 @@ void fit_too_many_prepared(struct backend *backend)
 	keep_only(backend, pool->prepare_budget);
 	TAILQ_FOREACH(b, &pool->free, link)
 		keep_only(b, pool->prepare_budget);
-	TAILQ_FOREACH(b, &pool->resting, link)
-		keep_only(b, pool->prepare_budget);
+	TAILQ_FOREACH(b, &pool->held, link)
+		if (b->state == BACKEND_READY)
+			keep_only(b, pool->prepare_budget);
 }
 
 static bool fit_prepare(struct turn *t)
@@ -352,7 +353,7 @@ static enum fit prepare(struct turn *t)
 	return fit_prepare(t) ? FIT_READY : FIT_FAILED;
 }
 
-enum fit fit_backend(struct turn *turn)
+static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 {
 	enum fit step = FIT_READY;
 
@@ -370,6 +371,15 @@ enum fit fit_backend(struct turn *turn)
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;
 	return turn->pending && must_know_id(turn) ? FIT_WAITING : FIT_READY;
+}
+
+/* Mostly there is nothing to do. */
+enum fit fit_backend(struct turn *turn)
+{
+	if (turn->statement || turn->named || turn->shows_timeout || turn->pending || !is_fit(turn))
+		return make_fit(turn);
+	turn->careful = !turn->is_read;
+	return FIT_READY;
 }
 
 /* ---- Captured rows ---- */

@@ -255,7 +255,7 @@ static struct backend *find_resting(struct server_pool *pool, const struct turn 
 {
 	struct backend *b, *frozen_later = NULL;
 
-	TAILQ_FOREACH(b, &pool->resting, link) {
+	TAILQ_FOREACH(b, &pool->held, link) {
 		if (!pool_can_steal(b) || suits(b, t) != same_user)
 			continue;
 		if (!fit_needs_freeze(b->client, b))
@@ -483,7 +483,7 @@ void pool_wanted(struct server_pool *pool)
 	struct backend *b = TAILQ_LAST(&pool->free, backend_list);
 
 	if (!b)
-		TAILQ_FOREACH(b, &pool->resting, link)
+		TAILQ_FOREACH(b, &pool->held, link)
 			if (pool_can_steal(b))
 				break;
 	if (b)
@@ -537,7 +537,7 @@ struct server_pool *pool_new(struct worker *worker, struct server *server)
 	pool->worker = worker;
 	pool->server = server_ref(server);
 	TAILQ_INIT(&pool->free);
-	TAILQ_INIT(&pool->resting);
+	TAILQ_INIT(&pool->held);
 	TAILQ_INIT(&pool->busy);
 	TAILQ_INIT(&pool->gone);
 	TAILQ_INIT(&pool->waiting);

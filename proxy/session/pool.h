@@ -1,7 +1,8 @@
 /*
  * A worker's connections to one server, and the server's limit across workers.
  *
- * Lists: `free` (no session), `resting` (READY, with a session, least recently used first: may be stolen), `busy` (the rest).
+ * Lists: `free` (no session), `held` (READY or BUSY, with a session, least recently used first: what is READY may be
+ * stolen), `busy` (the rest).
  * The limit is one atomic count in struct server; only at the limit a queue with a lock is touched: each waiting turn has a ticket in it,
  * in order of arrival over all workers, and whoever has a connection to spare gives it to the first.
  */
@@ -18,11 +19,11 @@ struct server_pool {
 	struct server *server; /* holds a reference */
 	int index;	       /* in the worker's snapshot; -1: no longer configured */
 	struct backend_list free;
-	struct backend_list resting;
+	struct backend_list held;
 	struct backend_list busy;
 	struct backend_list gone; /* closed; the server may count them for a moment yet */
 	struct turn_list waiting; /* this worker's turns that hold tickets */
-	unsigned in_use;	  /* busy ones: for choosing between replicas */
+	unsigned in_use;	  /* not READY: for choosing between replicas */
 	uint32_t prepare_budget;  /* statements kept per connection; 0: by the server's usual limit */
 	unsigned sessions;	  /* connections that have a session */
 };

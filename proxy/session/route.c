@@ -167,8 +167,17 @@ static bool has_temp_tables(const struct client *c)
 	return c->pins && (c->pins->temp_tables || c->pins->opaque);
 }
 
+/* Most reads: nothing is special about them or their session. Asked first, for what comes behind it is long. */
+static bool is_plain_read(const struct turn *t)
+{
+	const struct client *c = t->client;
+
+	return !t->meaning->facts && !t->on_primary && !c->probe && !c->pins && !t->statement && !c->is_serializable && !c->reads_stay &&
+	       !snapshot_of(t)->view_count && !catalog_is_old(c) && !atomic_load_explicit(&learned_count, memory_order_relaxed);
+}
+
 /* Why this read cannot run on a replica, whatever their positions; NULL: it can. */
-static const char *read_stays_why(const struct turn *t)
+static __attribute__((noinline)) const char *read_stays_why(const struct turn *t)
 {
 	const struct client *c = t->client;
 	const uint64_t uvars = SQL_F_READS_UVAR | SQL_F_SETS_UVAR;
@@ -252,7 +261,7 @@ static bool worth_parking(const struct turn *t)
 static struct route_answer route_read(struct turn *t)
 {
 	struct client *c = t->client;
-	const char *stays = read_stays_why(t);
+	const char *stays = is_plain_read(t) ? NULL : read_stays_why(t);
 	bool any;
 	int replica;
 
@@ -359,7 +368,7 @@ static struct route_answer route_by_hint(struct turn *t)
 }
 
 /* Connections that the session cannot leave, whatever the statement. */
-static struct backend *bound_to(struct turn *t)
+static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 {
 	struct client *c = t->client;
 	uint64_t facts = t->meaning->facts;
@@ -387,7 +396,17 @@ static struct backend *bound_to(struct turn *t)
 	return NULL;
 }
 
-struct route_answer route_turn(struct turn *turn)
+/* Nothing binds it to a connection, and nothing but its target says where it goes. */
+static bool is_unbound(const struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+	const struct client *c = t->client;
+
+	return !m->facts && m->hint == SQL_HINT_NONE && m->target == SQL_TO_REPLICA && !c->trx && !c->pins && !c->probe && !t->statement &&
+	       c->status & SERVER_STATUS_AUTOCOMMIT;
+}
+
+static __attribute__((noinline)) struct route_answer route_bound(struct turn *turn)
 {
 	struct client *c = turn->client;
 	struct backend *bound = bound_to(turn);
@@ -416,4 +435,9 @@ struct route_answer route_turn(struct turn *turn)
 	default:
 		return to_primary(turn, "it writes, locks, or is not known to be harmless");
 	}
+}
+
+struct route_answer route_turn(struct turn *turn)
+{
+	return is_unbound(turn) ? route_read(turn) : route_bound(turn);
 }

@@ -937,9 +937,11 @@ static bool learn_collation(struct turn *t)
 	const struct charset *cs;
 	const char *name;
 
+	if (!c->collation_unknown && t->meaning->verb != SQL_SET)
+		return false;
 	if (!c->collation_unknown) {
 		name = state_get(c->value, c->worker->snapshot, "collation_connection");
-		if (t->meaning->verb == SQL_SET && turn_text_has(t, "names"))
+		if (turn_text_has(t, "names"))
 			set_results(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
 		return false;
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -205,7 +206,7 @@ static void drop_empty_pools(struct worker *w)
 	for (int i = 0; i < CLUSTER_MAX_SERVERS; i++) {
 		struct server_pool *p = w->old_pools[i];
 
-		if (!p || TAILQ_FIRST(&p->free) || TAILQ_FIRST(&p->resting) || TAILQ_FIRST(&p->busy) || TAILQ_FIRST(&p->waiting))
+		if (!p || TAILQ_FIRST(&p->free) || TAILQ_FIRST(&p->held) || TAILQ_FIRST(&p->busy) || TAILQ_FIRST(&p->waiting))
 			continue;
 		pool_forget_gone(p, clock_ms(), false);
 		if (TAILQ_FIRST(&p->gone))
@@ -220,10 +221,11 @@ static void drop_empty_pools(struct worker *w)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
-	uint64_t now = clock_ms();
+	uint64_t now = clock_ms(), passed;
 
-	(void)fd;
 	(void)what;
+	if (read(fd, &passed, sizeof(passed)) < 0)
+		return; /* heard of twice */
 	w->now_ms = now;
 	check_waiting_for_primary(w, now);
 	for (size_t i = 0; i < w->snapshot->server_count; i++) {
@@ -258,7 +260,7 @@ static void retire_pool(struct worker *w, struct server_pool *pool)
 	pool->index = -1;
 	while ((b = TAILQ_FIRST(&pool->free)))
 		backend_close(b, "its server was taken out of the settings");
-	TAILQ_FOREACH(b, &pool->resting, link)
+	TAILQ_FOREACH(b, &pool->held, link)
 		b->retire = true;
 	TAILQ_FOREACH(b, &pool->busy, link)
 		b->retire = true;
@@ -318,7 +320,7 @@ static void leave_dead_servers(struct worker *w, const struct snapshot *before)
 			if (before->servers[j].server == s->servers[i].server && before->servers[j].health != HEALTH_DOWN) {
 				lose_all(&w->pools[i]->busy);
 				lose_all(&w->pools[i]->free);
-				lose_all(&w->pools[i]->resting);
+				lose_all(&w->pools[i]->held);
 			}
 	}
 }
@@ -460,7 +462,7 @@ static void close_everything(struct worker *w)
 
 		if (!p)
 			continue;
-		while ((b = TAILQ_FIRST(&p->free)) || (b = TAILQ_FIRST(&p->resting)) || (b = TAILQ_FIRST(&p->busy)))
+		while ((b = TAILQ_FIRST(&p->free)) || (b = TAILQ_FIRST(&p->held)) || (b = TAILQ_FIRST(&p->busy)))
 			backend_close(b, "stopping");
 		pool_forget_gone(p, clock_ms(), true);
 	}
@@ -536,6 +538,34 @@ struct state *worker_share_state(struct worker *worker, struct state *state)
 
 /* ---- Life ---- */
 
+/* No timer of libevent's: with one it would read the clock twice in every turn of the loop. */
+static struct event *new_ticker(struct worker *w)
+{
+	const struct timespec tick = { 0, TICK_MS * 1000000 };
+	const struct itimerspec periodic = { tick, tick };
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	struct event *event;
+
+	if (fd < 0)
+		return NULL;
+	event = event_new(w->base, fd, EV_READ | EV_PERSIST, on_tick, w);
+	if (!event || event_add(event, NULL) != 0 || timerfd_settime(fd, 0, &periodic, NULL) != 0) {
+		if (event)
+			event_free(event);
+		close(fd);
+		return NULL;
+	}
+	return event;
+}
+
+static void free_ticker(struct event *ticker)
+{
+	int fd = event_get_fd(ticker);
+
+	event_free(ticker);
+	close(fd);
+}
+
 static struct event_base *new_base(void)
 {
 	struct event_config *config = event_config_new();
@@ -544,6 +574,7 @@ static struct event_base *new_base(void)
 	if (!config)
 		return NULL;
 	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
 	base = event_base_new_with_config(config);
 	event_config_free(config);
 	return base;
@@ -566,7 +597,7 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	if (!w->base || !io_loop_init(&w->loop, w->base) || !inbox_init(&w->inbox, w->base, w))
 		return false;
 	w->reaper = event_new(w->base, -1, 0, reap, w);
-	w->ticker = event_new(w->base, -1, EV_PERSIST, on_tick, w);
+	w->ticker = new_ticker(w);
 	w->park_timer = evtimer_new(w->base, on_park_timer, w);
 	w->recall = sql_recall_new();
 	if (!w->reaper || !w->ticker || !w->park_timer || !w->recall)
@@ -581,9 +612,7 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 void *worker_run(void *worker)
 {
 	struct worker *w = worker;
-	struct timeval tick = { 0, TICK_MS * 1000 };
 
-	event_add(w->ticker, &tick);
 	event_base_dispatch(w->base);
 	return NULL;
 }
@@ -621,7 +650,7 @@ void worker_fini(struct worker *worker)
 	if (w->reaper)
 		event_free(w->reaper);
 	if (w->ticker)
-		event_free(w->ticker);
+		free_ticker(w->ticker);
 	if (w->park_timer)
 		event_free(w->park_timer);
 	sql_recall_free(w->recall);
