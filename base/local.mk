@@ -14,5 +14,7 @@ libbase_a_SOURCES = \
 	base/listen.h \
 	base/log.c \
 	base/log.h \
+	base/nearest.c \
+	base/nearest.h \
 	base/tls.c \
 	base/tls.h

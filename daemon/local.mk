@@ -13,5 +13,5 @@ libdaemon_a_SOURCES = \
 	daemon/setting_web.c
 
 bin_PROGRAMS += tandem
-tandem_SOURCES = daemon/main.c
+tandem_SOURCES = daemon/main.c daemon/wish.c daemon/wish.h
 tandem_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS)

@@ -17,9 +17,11 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "admin/admin.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/config.h"
+#include "daemon/wish.h"
 #include "proxy/session/proxy.h"
 
 #ifndef PACKAGE_VERSION
@@ -44,6 +46,8 @@ struct daemon {
 	const char *path;
 	struct settings *settings; /* in force */
 	struct proxy *proxy;
+	struct admin *admin;
+	struct wish wish; /* a reload that a command waits for */
 	enum daemon_state state;
 	uint64_t deadline_ms;
 	sigset_t signals;
@@ -157,6 +161,24 @@ static void log_ready(const struct settings *settings)
 		 settings->server_count == 1 ? "" : "s");
 }
 
+static bool start_admin(struct daemon *daemon)
+{
+	char why[REASON_BYTES] = "unknown reason";
+	struct admin_host host = {
+		.proxy = daemon->proxy,
+		.version = PACKAGE_VERSION,
+		.settings_path = daemon->path,
+		.started_ms = clock_ms(),
+		.reload = wish_reload,
+		.owner = &daemon->wish,
+	};
+
+	daemon->admin = admin_start(daemon->settings, &host, why, sizeof(why));
+	if (!daemon->admin)
+		log_error(NULL, "%s", why);
+	return daemon->admin != NULL;
+}
+
 static bool start(struct daemon *daemon)
 {
 	char why[REASON_BYTES] = "unknown reason";
@@ -167,6 +189,10 @@ static bool start(struct daemon *daemon)
 	daemon->proxy = proxy_start(daemon->settings, why, sizeof(why));
 	if (!daemon->proxy) {
 		log_error(NULL, "%s", why);
+		return false;
+	}
+	if (!start_admin(daemon)) {
+		proxy_stop(daemon->proxy);
 		return false;
 	}
 	log_ready(daemon->settings);
@@ -181,14 +207,23 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 	char why[REASON_BYTES] = "unknown reason";
 
 	if (config_needs_restart(daemon->settings, wanted, why, sizeof(why))) {
-		log_error(NULL, "reload refused, nothing was changed: %s needs a restart", why);
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s needs a restart", why);
 		return false;
 	}
 	if (!proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
-		log_error(NULL, "reload refused, nothing was changed: %s", why);
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s", why);
 		return false;
 	}
 	return true;
+}
+
+static void say_lines(struct daemon *daemon, enum log_level level, char *lines)
+{
+	char *line;
+
+	while (lines && (line = strsep(&lines, "\n")))
+		if (*line)
+			wish_say(&daemon->wish, level, "%s", line);
 }
 
 /* What happens between the words RELOADING and READY is a reload to systemd, also one that was refused. */
@@ -197,10 +232,10 @@ static void reload(struct daemon *daemon)
 	char *said;
 	struct settings *wanted = load_settings(daemon->path, &said);
 
-	log_lines(wanted ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, said);
+	say_lines(daemon, wanted ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, said);
 	free(said);
 	if (!wanted) {
-		log_error(NULL, "reload refused, nothing was changed: the settings have faults");
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: the settings have faults");
 		return;
 	}
 	if (!adopt(daemon, wanted)) {
@@ -208,6 +243,7 @@ static void reload(struct daemon *daemon)
 		return;
 	}
 	use_log_settings(wanted);
+	admin_reload(daemon->admin, wanted);
 	settings_unref(daemon->settings);
 	daemon->settings = wanted;
 	daemon->state = DAEMON_RELOADING;
@@ -215,17 +251,25 @@ static void reload(struct daemon *daemon)
 
 static void begin_reload(struct daemon *daemon)
 {
+	enum daemon_state before = daemon->state;
+
 	notify("RELOADING=1");
+	wish_begin(&daemon->wish);
+	daemon->state = DAEMON_SERVING;
 	reload(daemon);
-	if (daemon->state != DAEMON_RELOADING)
-		notify("READY=1");
+	if (daemon->state == DAEMON_RELOADING)
+		return;
+	daemon->state = before;
+	wish_end(&daemon->wish, false);
+	notify("READY=1");
 }
 
 static void end_reload(struct daemon *daemon)
 {
 	size_t count = daemon->settings->server_count;
 
-	log_info(NULL, "reloaded: %zu server%s", count, count == 1 ? "" : "s");
+	wish_say(&daemon->wish, LOG_LEVEL_INFO, "reloaded: %zu server%s", count, count == 1 ? "" : "s");
+	wish_end(&daemon->wish, true);
 	notify("READY=1");
 	daemon->state = DAEMON_SERVING;
 }
@@ -234,6 +278,7 @@ static void drain(struct daemon *daemon)
 {
 	log_info(NULL, "draining: clients have %d s to come to an end", DRAIN_MS / 1000);
 	notify("STOPPING=1");
+	wish_close(&daemon->wish);
 	proxy_drain(daemon->proxy);
 	daemon->state = DAEMON_DRAINING;
 	daemon->deadline_ms = clock_ms() + DRAIN_MS;
@@ -293,13 +338,17 @@ static int run(const char *path, struct settings *settings)
 	bool started;
 
 	prepare_signals(&daemon);
+	wish_init(&daemon.wish);
 	started = start(&daemon);
 	if (started) {
 		serve(&daemon);
 		log_info(NULL, "stopping");
 		notify("STOPPING=1");
+		wish_close(&daemon.wish);
+		admin_stop(daemon.admin);
 		proxy_stop(daemon.proxy);
 	}
+	wish_fini(&daemon.wish);
 	settings_unref(daemon.settings);
 	return started ? EXIT_FINE : EXIT_FAILED;
 }

@@ -142,6 +142,8 @@ void cluster_status(struct cluster *cluster, struct cluster_status *out)
 	pthread_mutex_lock(&cluster->lock);
 	out->count = cluster->member_count;
 	out->primary = cluster->primary;
+	out->gate = cluster->gate;
+	snprintf(out->operation, sizeof(out->operation), "%s", cluster->operating);
 	if (out->primary < 0)
 		snprintf(out->why, sizeof(out->why), "%s", cluster->primary_why[0] ? cluster->primary_why : "no server has answered yet");
 	for (size_t i = 0; i < cluster->member_count; i++)

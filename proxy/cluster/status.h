@@ -35,6 +35,8 @@ struct cluster_status {
 	struct server_status servers[CLUSTER_MAX_SERVERS];
 	int primary;   /* index, -1: none takes writes */
 	char why[512]; /* when -1 */
+	char operation[100]; /* under way: "promote db2"; "" none */
+	enum gate gate;
 };
 
 void cluster_status(struct cluster *cluster, struct cluster_status *out);

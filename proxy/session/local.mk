@@ -13,6 +13,8 @@ libsession_a_SOURCES = \
 	proxy/session/diagnose.c \
 	proxy/session/execute.c \
 	proxy/session/execute.h \
+	proxy/session/explain.c \
+	proxy/session/explain.h \
 	proxy/session/fit.c \
 	proxy/session/gate.c \
 	proxy/session/gate.h \
@@ -31,6 +33,8 @@ libsession_a_SOURCES = \
 	proxy/session/proxy.h \
 	proxy/session/reply.c \
 	proxy/session/route.c \
+	proxy/session/sessions.c \
+	proxy/session/sessions.h \
 	proxy/session/settle.c \
 	proxy/session/state.c \
 	proxy/session/state.h \

@@ -175,6 +175,11 @@ bool proxy_reloaded(struct proxy *proxy)
 	return done;
 }
 
+struct shared *proxy_shared(struct proxy *proxy)
+{
+	return &proxy->shared;
+}
+
 void proxy_drain(struct proxy *proxy)
 {
 	atomic_store(&proxy->shared.draining, true);

@@ -10,6 +10,7 @@
 #include "proxy/settings.h"
 
 struct proxy;
+struct shared;
 
 /* Binds the listeners, starts all threads and returns at once. NULL with a one-line reason that says what to do ("[proxy] listen
  * 127.0.0.1:3307: address in use: stop the other server or change the setting"). Takes its own reference to settings. */
@@ -21,6 +22,8 @@ bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, siz
 bool proxy_reloaded(struct proxy *proxy);
 /* SIGTERM: no new clients; idle ones are closed, others at their next statement boundary outside a transaction. */
 void proxy_drain(struct proxy *proxy);
+/* What its workers share, among it the cluster: for commands that look into them. Lives as long as the proxy. */
+struct shared *proxy_shared(struct proxy *proxy);
 /* True when no client is left. */
 bool proxy_drained(struct proxy *proxy);
 /* Stops and joins everything, frees all memory. */

@@ -412,7 +412,8 @@ static __attribute__((noinline)) struct route_answer route_bound(struct turn *tu
 	struct backend *bound = bound_to(turn);
 
 	if (bound)
-		return to_connection(bound, "the session cannot leave the connection: transaction, pins, or the last statement's values");
+		return to_connection(bound, bound == c->trx ? "a transaction is open there" :
+						      "the session cannot leave the connection: pins, or what its last statement left there");
 	if (turn->meaning->facts & SQL_F_READS_LAST_ID && c->last_id_lost)
 		return refuse(ER_CONNECTION_KILLED, "LAST_INSERT_ID() was lost with the connection that knew it");
 	if (turn->meaning->hint != SQL_HINT_NONE)

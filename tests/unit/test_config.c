@@ -189,8 +189,8 @@ static void test_warnings(void)
 		const char *text, *said;
 	} rows[] = {
 		{ MINIMUM "[admin]\nlisten = x\n[web]\n[admin]\n",
-		  "5: warning: [admin]: this version does not act on such sections\n"
-		  "7: warning: [web]: this version does not act on such sections\n" },
+		  "7: warning: [web]: this version does not act on such sections\n"
+		  "6: warning: [admin] listen: this version does not act on it\n" },
 		{ MINIMUM "[witness w1]\naddress = x\n[witness w2]\n",
 		  "5: warning: [witness]: this version does not act on such sections\n" },
 		{ MINIMUM "[monitor]\nfailover = auto\n", "" },
