@@ -60,6 +60,7 @@ struct operation {
 	char scheduler[16]; /* event_scheduler of `from`; "" not known */
 	struct semi_sync_change changes[SEMI_SYNC_CHANGES];
 	size_t change_count;
+	bool semi_sync; /* `from` waits for acknowledgements */
 	bool link_tls;	/* the link of `to` used TLS */
 	char fork[POSITION_BYTES]; /* what `from` had written at the fence */
 	uint64_t hold_us, drained_us, fence_us, writable_us, released_us; /* clock_us(); 0 not reached */

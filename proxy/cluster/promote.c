@@ -230,12 +230,14 @@ static bool catch_up(struct operation *op)
 
 static bool stop_link(struct operation *op)
 {
-	return replication_stop(&op->to->subject) || conduct_fail_line(op, op->to, "STOP SLAVE");
+	if (!replication_stop(&op->to->subject))
+		return conduct_fail_line(op, op->to, "its replication cannot be stopped");
+	return semisync_switch(op, op->to, true) || conduct_fail_line(op, op->to, "semi-synchronous replication cannot be turned on");
 }
 
 static void restart_link(struct operation *op)
 {
-	if (!conduct_reopen(op, op->to) || !replication_start(&op->to->subject))
+	if (!conduct_reopen(op, op->to) || !semisync_switch(op, op->to, false) || !replication_start(&op->to->subject))
 		conduct_note(op, op->to, "its replication cannot be started: %s", op->to->line.error_text);
 }
 
@@ -335,6 +337,8 @@ static bool demote(struct operation *op)
 	source_for(op, &source, host);
 	if (!conduct_reopen(op, op->from))
 		return conduct_fail_line(op, op->from, "the old primary cannot be reached; it has to re-join");
+	if (!semisync_switch(op, op->from, false))
+		return conduct_fail_line(op, op->from, "semi-synchronous replication cannot be turned off");
 	if (op->is_recovery && follows(op->from, &source))
 		return replication_start(from) || conduct_fail_line(op, op->from, "START SLAVE");
 	if (!replication_demote_to(from, &source))
@@ -591,6 +595,8 @@ void promote_recover(struct operation *op)
 		return;
 	}
 	recall_scheduler(op);
+	if (op->from->line.mysql)
+		semisync_recall(op);
 	is_writable = !strcmp(value, "0");
 	if (somebody_else_writes(op, is_writable)) {
 		log_error(NULL, "a promotion of %s over %s was not ended, and another server is writable meanwhile: nothing is done",

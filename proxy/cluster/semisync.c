@@ -61,13 +61,26 @@ bool semisync_prepare(struct operation *op)
 
 	if (!read_variable(op->from, name_of(op->from, S_SOURCE), value) || !strcmp(value, "0"))
 		return conduct_note(op, NULL, "%s does not use semi-synchronous replication", op->from->subject.name);
-	/* What it waits like first, that it waits last: nothing is ever waited for with settings that were not meant. */
-	for (int what = S_ALONE; what >= S_SOURCE; what--)
+	op->semi_sync = true;
+	for (int what = S_TIMEOUT; what <= S_ALONE; what++)
 		if (!read_variable(op->from, name_of(op->from, what), value) || !change(op, op->to, what, value))
 			return conduct_fail_line(op, op->to, "semi-synchronous replication cannot be carried over");
 	if (!change(op, op->from, S_REPLICA, "1"))
 		return conduct_fail_line(op, op->from, "it cannot be made a semi-synchronous replica");
-	return conduct_note(op, op->to, "waits for acknowledgements as %s does", op->from->subject.name);
+	return conduct_note(op, op->to, "will wait for acknowledgements as %s does", op->from->subject.name);
+}
+
+bool semisync_switch(struct operation *op, struct actor *actor, bool on)
+{
+	return !op->semi_sync || set_variable(actor, name_of(actor, S_SOURCE), on ? "1" : "0");
+}
+
+void semisync_recall(struct operation *op)
+{
+	char from[64] = "0", to[64] = "0";
+
+	op->semi_sync = (read_variable(op->from, name_of(op->from, S_SOURCE), from) && !strcmp(from, "1")) ||
+			(read_variable(op->to, name_of(op->to, S_SOURCE), to) && !strcmp(to, "1"));
 }
 
 void semisync_restore(struct operation *op)
