@@ -16,5 +16,7 @@ libbase_a_SOURCES = \
 	base/log.h \
 	base/nearest.c \
 	base/nearest.h \
+	base/pattern.c \
+	base/pattern.h \
 	base/tls.c \
 	base/tls.h

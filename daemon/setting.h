@@ -86,6 +86,7 @@ struct setting_room {
 };
 
 extern const struct setting_room setting_room_proxy;
+extern const struct setting_room setting_room_rule;
 extern const struct setting_room setting_room_cluster;
 extern const struct setting_room setting_room_admin;
 extern const struct setting_room setting_room_web;

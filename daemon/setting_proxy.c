@@ -115,7 +115,6 @@ static const struct section sections[] = {
 	  "The MySQL port and how statements are spread." },
 	{ "user", SECTION_MANY, user_rows, user_at, add_user,
 	  "An account whose password Tandem knows. Others are learned from the primary." },
-	{ .name = "rule", .kind = SECTION_LATER },
 	{ 0 },
 };
 

@@ -5,6 +5,7 @@
 /* In the order of the manual. */
 static const struct setting_room *const rooms[] = {
 	&setting_room_proxy,
+	&setting_room_rule,
 	&setting_room_cluster,
 	&setting_room_admin,
 	&setting_room_web,

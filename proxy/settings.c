@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pattern.h"
+
 static void free_secret(char *secret)
 {
 	if (secret)
@@ -38,6 +40,16 @@ static void fini_server(struct server_settings *server)
 	free(server->tls_ca);
 }
 
+static void fini_rule(struct rule_settings *rule)
+{
+	free(rule->name);
+	free(rule->why);
+	pattern_free(rule->text);
+	free(rule->user);
+	free(rule->schema);
+	free(rule->to.server);
+}
+
 static void free_settings(struct settings *settings)
 {
 	free(settings->state_dir);
@@ -53,6 +65,9 @@ static void free_settings(struct settings *settings)
 		free_secret(settings->users[i].password);
 	}
 	free(settings->users);
+	for (size_t i = 0; i < settings->rule_count; i++)
+		fini_rule(&settings->rules[i]);
+	free(settings->rules);
 	for (size_t i = 0; i < SETTINGS_GUESTS; i++)
 		if (settings->guests[i].data)
 			settings->guests[i].free(settings->guests[i].data);

@@ -34,6 +34,22 @@ struct user_settings {
 	char *password; /* may be ""; wiped when freed */
 };
 
+struct rule_target {
+	enum rule_kind { RULE_NONE, RULE_PRIMARY, RULE_REPLICA, RULE_SERVER } kind;
+	char *server; /* its name; NULL but for RULE_SERVER */
+};
+
+/* What is NULL or 0 is no condition. */
+struct rule_settings {
+	char *name;
+	char *why; /* "the rule NAME" */
+	struct pattern *text;
+	uint64_t digest;
+	char *user;
+	char *schema;
+	struct rule_target to;
+};
+
 struct proxy_settings {
 	char **listen; /* host:port, [v6]:port or unix:/path */
 	size_t listen_count;
@@ -99,6 +115,8 @@ struct settings {
 	size_t server_count;
 	struct user_settings *users;
 	size_t user_count;
+	struct rule_settings *rules; /* in the order of the file */
+	size_t rule_count;
 	struct settings_guest guests[SETTINGS_GUESTS];
 };
 

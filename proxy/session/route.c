@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/pattern.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/turn.h"
@@ -194,9 +195,9 @@ static __attribute__((noinline)) const char *read_stays_why(const struct turn *t
 		return "LAST_INSERT_ID() is known on the primary's connection";
 	if (t->statement && t->statement->servers_own)
 		return "it asks about the server itself";
-	if (!functions_are_harmless(t))
+	if (!t->rule && !functions_are_harmless(t))
 		return "it calls a function that is not proven harmless";
-	if (!views_are_harmless(t))
+	if (!t->rule && !views_are_harmless(t))
 		return "it may read a view that is not proven harmless";
 	if (is_learned_write(t->meaning->digest))
 		return "it looks like a read, but a replica has found it to write";
@@ -210,6 +211,11 @@ static __attribute__((noinline)) const char *read_stays_why(const struct turn *t
 static bool takes_reads(const struct snapshot *s, size_t i)
 {
 	return s->servers[i].role == ROLE_REPLICA && s->servers[i].health == HEALTH_UP && s->servers[i].takes_reads;
+}
+
+static bool rule_allows(const struct turn *t, size_t server)
+{
+	return !t->rule || t->rule->to.kind != RULE_SERVER || !strcmp(snapshot_of(t)->servers[server].settings->name, t->rule->to.server);
 }
 
 /* Among the replicas that are far enough: the one the session holds, unless it is much busier; else the least busy by weight, by turns where
@@ -228,7 +234,7 @@ static int choose_replica(const struct turn *t, bool *any)
 		struct server_pool *pool = c->worker->pools[i];
 		double load;
 
-		if (!takes_reads(s, i) || (t->avoid & 1u << i))
+		if (!takes_reads(s, i) || (t->avoid & 1u << i) || !rule_allows(t, i))
 			continue;
 		*any = true;
 		if (!token_satisfied(c, s->servers[i].server))
@@ -276,7 +282,7 @@ static struct route_answer route_read(struct turn *t)
 	}
 	replica = choose_replica(t, &any);
 	if (replica >= 0)
-		return to_server(replica, "a read: this replica has the account's last write and is the least busy");
+		return to_server(replica, t->rule ? t->rule->why : "a read: this replica has the account's last write and is the least busy");
 	if (!any)
 		return to_primary(t, "a read, but no replica takes reads");
 	if (t->waited_for_position || !worth_parking(t))
@@ -367,6 +373,38 @@ static struct route_answer route_by_hint(struct turn *t)
 	return replica >= 0 ? to_server(replica, "a hint says replica") : to_primary(t, "a hint says replica, but none is fit");
 }
 
+/* ---- Rules ---- */
+
+static bool is_same(const char *wanted, const char *have)
+{
+	return !wanted || (have && !strcmp(wanted, have));
+}
+
+static const struct rule_settings *find_rule(const struct turn *t)
+{
+	const struct settings *s = snapshot_of(t)->settings;
+	const struct client *c = t->client;
+
+	for (size_t i = 0; t->text && i < s->rule_count; i++) {
+		const struct rule_settings *r = &s->rules[i];
+
+		if (is_same(r->user, c->credentials->user) && is_same(r->schema, c->value->schema) &&
+		    (!r->digest || r->digest == t->meaning->digest) && (!r->text || pattern_matches(r->text, t->text, t->text_len)))
+			return r;
+	}
+	return NULL;
+}
+
+/* A rule that names the primary, by its role or its name, is for every statement. */
+static bool rule_says_primary(const struct turn *t)
+{
+	const struct snapshot *s = snapshot_of(t);
+	const struct rule_target *to = &t->rule->to;
+
+	return to->kind == RULE_PRIMARY ||
+	       (to->kind == RULE_SERVER && s->primary >= 0 && !strcmp(s->servers[s->primary].settings->name, to->server));
+}
+
 /* Connections that the session cannot leave, whatever the statement. */
 static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 {
@@ -418,6 +456,9 @@ static __attribute__((noinline)) struct route_answer route_bound(struct turn *tu
 		return refuse(ER_CONNECTION_KILLED, "LAST_INSERT_ID() was lost with the connection that knew it");
 	if (turn->meaning->hint != SQL_HINT_NONE)
 		return route_by_hint(turn);
+	turn->rule = snapshot_of(turn)->settings->rule_count ? find_rule(turn) : NULL;
+	if (turn->rule && rule_says_primary(turn))
+		return to_primary(turn, turn->rule->why);
 	if (!(c->status & SERVER_STATUS_AUTOCOMMIT) && turn->task == TASK_COMMAND)
 		return c->is_read_only && !has_temp_tables(c) && !needs_values(c) ? route_block(turn) :
 											 to_primary(turn, "autocommit is off");

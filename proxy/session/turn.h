@@ -46,6 +46,7 @@ struct turn {
 	struct sql_meaning own;
 	uint64_t reported[TURN_REPORTED_MAX]; /* variables that the tracker spoke of, see tracking_name_hash() */
 	const struct sql_meaning *meaning;
+	const struct rule_settings *rule; /* the one that fits, as found when it was routed last; NULL: none */
 	struct named *named;	     /* EXECUTE of a text PREPARE that may run anywhere */
 	struct statement *statement; /* EXECUTE, FETCH, RESET, SEND_LONG_DATA */
 	struct backend *backend;     /* where it is going or gone */

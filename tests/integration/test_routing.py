@@ -10,10 +10,12 @@ servers: it must have run exactly once, and there:
 """
 import re
 import struct
+import subprocess
 
 import pytest
 
 import rawmysql
+import sandbox
 from conftest import DIRECT, NUMBERS, in_threads, logs
 from rawmysql import MysqlError
 from sandbox import wait_for
@@ -662,3 +664,77 @@ def test_hint_for_a_server_that_is_not_there(route):
         route.query("SELECT /* tandem: server=nowhere */ 1")
     assert re.match("tandem: ", caught.value.text)
     assert route.value("SELECT 1") == 1
+
+
+# ---- rules in the settings
+
+RULES = {
+    "rule tagged": {"text": r"/\* report \d+ \*/", "to": "server=db3"},
+    "rule by_schema": {"schema": "work", "user": "app", "to": "primary"},
+    "rule of_nobody": {"user": "nobody", "to": "primary"},
+    "rule of_another_digest": {"digest": "00000000000000ff", "to": "primary"},
+    "rule trusts": {"text": "liar|never_seen", "to": "replica"},
+}
+
+
+@pytest.fixture(scope="module")
+def ruled(cluster):
+    if DIRECT:
+        pytest.skip("nobody reads rules")
+    with sandbox.Tandem(cluster, {"proxy": {"causal_wait": "5s"}, **RULES}) as daemon:
+        daemon.wait_reads_on(cluster.replicas)
+        yield daemon
+
+
+def test_a_rule_chooses_the_server(ruled, cluster):
+    with ruled.connect(database="route") as client:
+        client.query("SET @seen = 4")
+        for number in range(6):
+            assert client.value(f"SELECT /* Report {number} */ @@server_id") == 3
+            assert client.binary("SELECT /* report 1 */ @@server_id + ?", [0]).value == 3
+            assert client.value("SELECT /* report 1, tandem: server=db2 */ @@server_id") in (2, 3)
+            assert client.value("SELECT /* tandem: primary */ /* report 1 */ @@server_id") == 1
+            assert client.query("SELECT /* report 1 */ @@server_id, @seen").rows == [(1, 4)]
+        client.query("INSERT /* report 1 */ INTO written (v) VALUES ('ruled')")
+        assert client.value("SELECT /* report 1 */ COUNT(*) FROM written WHERE v = 'ruled'") == 1
+        client.query("BEGIN")
+        assert client.value("SELECT /* report 1 */ @@server_id") == 1
+        client.query("COMMIT")
+    with ruled.connect(database="work") as client:
+        assert client.value("SELECT @@server_id") == 1
+        assert client.value("SELECT /* report 1 */ @@server_id") == 3
+
+
+def test_a_rule_trusts_a_function_as_far_as_it_can(ruled, cluster):
+    number = next(NUMBERS) + 70000
+    with ruled.connect(database="route") as client:
+        assert client.value(f"SELECT liar({number})") == number
+    cluster.wait_synced()
+    assert [server.value(f"SELECT COUNT(*) FROM route.written WHERE v = '{number}'") for server in cluster.servers] == [1, 1, 1]
+
+
+def test_a_rule_shows_nothing_stale(ruled, heal):
+    number = next(NUMBERS) + 80000
+    db3 = heal.replicas[1]
+    with ruled.connect(database="route") as client:
+        db3.stop_sql_thread()
+        client.query(f"INSERT INTO written (v) VALUES ('{number}')")
+        assert client.value(f"SELECT /* report 1 */ COUNT(*) FROM written WHERE v = '{number}'") == 1
+        db3.start_sql_thread()
+        wait_for(lambda: client.value("SELECT /* report 1 */ @@server_id") == 3, 20, "reads as the rule says")
+        db3.stop()
+        wait_for(lambda: client.value("SELECT /* report 1 */ @@server_id") != 3, 20, "reads elsewhere")
+        db3.start()
+        wait_for(lambda: client.value("SELECT /* report 1 */ @@server_id") == 3, 20, "reads as the rule says")
+
+
+def test_faults_in_rules(tmp_path):
+    path = tmp_path / "rules.conf"
+    path.write_text("[monitor]\nuser = monitor\n[server db1]\naddress = x\n[rule a]\ntext = (open\nto = db1\n[rule b]\nto = server=nowhere\n"
+                    "[rule c]\ndigest = 12\n[rule d]\nto = server=db1\ntext = ^select\n")
+    path.chmod(0o600)
+    done = subprocess.run([sandbox.tandem_binary(), "-t", "-c", path], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert [re.sub(r"^\S+:(\d+: )\[rule( \w)?\]", r"\1", line) for line in done.stderr.splitlines()] == [
+        "6:  text = (open: missing closing parenthesis, at character 6", "7:  to = db1: not primary, replica or server=NAME",
+        "11:  digest = 12: not 16 hexadecimal digits", "10: : to is missing", "9:  to = server=nowhere: there is no [server nowhere]"]
