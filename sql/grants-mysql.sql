@@ -25,9 +25,11 @@ GRANT SELECT, SHOW VIEW ON *.* TO monitor@'%';
 --   SYSTEM_VARIABLES_ADMIN    super_read_only, semi-synchronous replication, event_scheduler, sql_log_bin
 --   CONNECTION_ADMIN, RELOAD, PROCESS  fence the old primary and end what still writes there
 --   EVENT, SET_ANY_DEFINER    enable events on the new primary and disable them on the old one, with their definers
+--   SYSTEM_USER               ... also those of administrators who have it
 --   XA_RECOVER_ADMIN          see prepared transactions, which a promotion would lose
 GRANT RELOAD, PROCESS, EVENT ON *.* TO monitor@'%';
-GRANT REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, SET_ANY_DEFINER, XA_RECOVER_ADMIN ON *.* TO monitor@'%';
+GRANT REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, SET_ANY_DEFINER, SYSTEM_USER, XA_RECOVER_ADMIN
+  ON *.* TO monitor@'%';
 -- The one row in which an operation is written down, so that it can be finished or undone by whoever comes next.
 GRANT SELECT, INSERT, DELETE, CREATE ON tandem.* TO monitor@'%';
 

@@ -446,6 +446,7 @@ static const struct privilege mysql_privileges[] = {
 	{ "EVENT", NULL },
 	{ "SET_ANY_DEFINER", "SUPER" },
 	{ "XA_RECOVER_ADMIN", NULL },
+	{ "SYSTEM_USER", NULL }, /* to alter events and end connections of those who have it, such as root */
 	{ NULL, NULL },
 };
 
@@ -536,16 +537,16 @@ static void check_alone(struct operation *op)
 struct baseline {
 	const char *variable[2]; /* MariaDB's name, MySQL's; NULL: does not have it */
 	const char *value;	 /* as its own settings file should say */
-	const char *line;
+	const char *line[2];
 	bool on_replica; /* its value now is judged on replicas only: a primary has another one */
 	const char *why;
 };
 
 static const struct baseline baselines[] = {
-	{ { "READ_ONLY", "super_read_only" }, "ON", "read_only = 1", true, "restarted, it would be writable before anybody has looked" },
-	{ { "GTID_STRICT_MODE", NULL }, "ON", "gtid_strict_mode = 1", false, "a transaction of its own would not be noticed" },
-	{ { "SYNC_BINLOG", "sync_binlog" }, "1", "sync_binlog = 1", false, "a crash of the machine may lose acknowledged transactions" },
-	{ { "INIT_RPL_ROLE", NULL }, "SLAVE", "init_rpl_role = SLAVE", false,
+	{ { "READ_ONLY", "super_read_only" }, "ON", { "read_only = 1", "super_read_only = 1" }, true, "restarted, it would be writable before anybody has looked" },
+	{ { "GTID_STRICT_MODE", NULL }, "ON", { "gtid_strict_mode = 1" }, false, "a transaction of its own would not be noticed" },
+	{ { "SYNC_BINLOG", "sync_binlog" }, "1", { "sync_binlog = 1", "sync_binlog = 1" }, false, "a crash of the machine may lose acknowledged transactions" },
+	{ { "INIT_RPL_ROLE", NULL }, "SLAVE", { "init_rpl_role = SLAVE" }, false,
 	  "a restart after a crash would keep transactions that nobody acknowledged" },
 };
 
@@ -589,7 +590,7 @@ static void check_baseline(struct operation *op, struct actor *a, const struct b
 	if (b->on_replica && is_from_sql(origin))
 		return;
 	if (strcasecmp(value, b->value) != 0 && (is_replica || !b->on_replica || !is_from_sql(origin)))
-		warn(op, a, "add %s to its [mysqld] section: %s", b->line, b->why);
+		warn(op, a, "add %s to its [mysqld] section: %s", b->line[is_mysql(a)], b->why);
 }
 
 void preflight_server(struct operation *op, struct actor *actor, bool is_replica)
