@@ -87,7 +87,7 @@ static void judge_silence(const struct evidence *e, struct evidence_verdict *out
 	uint64_t silent_ms = e->now_ms > e->heard_ms ? e->now_ms - e->heard_ms : 0;
 
 	if (silent_ms >= e->patience_ms && !e->majority)
-		say(out, EVIDENCE_WAIT, e->now_ms + CUT_AGAIN_MS,
+		say(out, EVIDENCE_UNPROVEN, e->now_ms + CUT_AGAIN_MS,
 		    "%s has been silent for %llu ms and no replica hears it, but without a majority of the servers that is no proof: it may "
 		    "be this side that is cut off. A third server decides, or `tandemctl failover --force`",
 		    e->primary, (unsigned long long)silent_ms);

@@ -37,6 +37,7 @@ struct evidence {
 enum evidence_kind {
 	EVIDENCE_ALIVE,
 	EVIDENCE_WAIT, /* not enough yet: judge again at again_ms, with fresh looks */
+	EVIDENCE_UNPROVEN, /* silent for longer than failover_patience, but it may be Tandem that is cut off: no failover */
 	EVIDENCE_CUT,  /* Tandem does not reach it, a replica does: no failover */
 	EVIDENCE_DEAD,
 };

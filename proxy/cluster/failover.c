@@ -20,6 +20,7 @@ enum {
 	APPLY_DEFAULT_MS = 60000,
 	APPLIER_START_MS = 500, /* an applying thread that cannot go on says so by then */
 	LOOK_PAUSE_MS = 5,
+	RELEASE_MS = 1000, /* workers adopt within a millisecond; one that does not must not hold up the others for ever */
 	UNFIT_BYTES = 200,
 };
 
@@ -394,8 +395,10 @@ static bool set_semi_sync(struct operation *op)
 	return conduct_note(op, op->to, "commits wait for a replica");
 }
 
+/* Closed until every worker has clamped its tokens: one that did it later would clamp what another has written meanwhile. */
 static bool stop_link(struct operation *op)
 {
+	control_set_gate(op->cluster, GATE_SEALED);
 	return replication_stop(&op->to->subject) || conduct_fail_line(op, op->to, "STOP SLAVE");
 }
 
@@ -425,6 +428,22 @@ static const struct step before[] = {
 
 /* ---- After it ---- */
 
+static bool release(struct operation *op)
+{
+	uint64_t end = clock_ms() + RELEASE_MS;
+	struct gate_count count;
+	struct gtid_set fork;
+
+	if (!gtid_parse(op->fork, strlen(op->fork), &fork))
+		fork = (struct gtid_set){ .lost = true };
+	control_adopt(op->cluster, op->to->member, &fork);
+	while (!control_count(op->cluster, &count) && clock_ms() < end)
+		control_wait_moved(op->cluster, LOOK_PAUSE_MS);
+	control_set_gate(op->cluster, GATE_OPEN);
+	op->released_us = clock_us();
+	return conduct_note(op, op->to, "primary");
+}
+
 static bool prepare_row(struct operation *op)
 {
 	op->has_row = journal_prepare(&op->to->subject);
@@ -435,7 +454,7 @@ static bool prepare_row(struct operation *op)
 }
 
 static const struct step after[] = {
-	{ "release", promote_release, NULL },
+	{ "release", release, NULL },
 	{ "others", promote_lead_others, NULL },
 	{ "forget", promote_forget, NULL },
 	{ "row", prepare_row, NULL },

@@ -614,11 +614,6 @@ bool promote_reopen(struct operation *op)
 	return reopen(op);
 }
 
-bool promote_release(struct operation *op)
-{
-	return release(op);
-}
-
 bool promote_lead_others(struct operation *op)
 {
 	return lead_others(op);

@@ -14,7 +14,6 @@ enum operation_result promote_run(struct operation *op);
 bool promote_is_open(struct operation *op);
 /* Steps that a failover does in the same way; see promote.c. */
 bool promote_reopen(struct operation *op);
-bool promote_release(struct operation *op);
 bool promote_lead_others(struct operation *op);
 bool promote_forget(struct operation *op);
 bool promote_finish_row(struct operation *op);

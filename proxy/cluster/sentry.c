@@ -147,7 +147,7 @@ void sentry_judge(struct cluster *cluster, struct evidence_verdict *out)
 	if (!scene.evidence.up)
 		scene.evidence.refused = is_refused(&scene);
 	evidence_judge(&scene.evidence, out);
-	if (out->kind == EVIDENCE_WAIT)
+	if (out->kind == EVIDENCE_WAIT || out->kind == EVIDENCE_UNPROVEN)
 		have_replicas_looked_at(cluster);
 }
 
@@ -170,7 +170,7 @@ static void tell_verdict(struct cluster *c, const struct evidence_verdict *verdi
 
 	if (s->said == verdict->kind)
 		return;
-	if (verdict->kind == EVIDENCE_CUT)
+	if (verdict->kind == EVIDENCE_CUT || verdict->kind == EVIDENCE_UNPROVEN)
 		history_note(c->history, "cut", "", "%s", verdict->why);
 	else if (verdict->kind == EVIDENCE_DEAD)
 		log_warning(NULL, "%s", verdict->why);
@@ -245,7 +245,7 @@ static uint64_t stand_guard(struct cluster *c)
 		return now + IDLE_MS;
 	sentry_judge(c, &verdict);
 	tell_verdict(c, &verdict);
-	if (verdict.kind == EVIDENCE_WAIT || verdict.kind == EVIDENCE_CUT)
+	if (verdict.kind != EVIDENCE_ALIVE && verdict.kind != EVIDENCE_DEAD)
 		return verdict.again_ms;
 	if (verdict.kind == EVIDENCE_DEAD && now >= s->retry_ms) {
 		if (settings.failover == FAILOVER_MANUAL)

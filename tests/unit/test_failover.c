@@ -94,7 +94,7 @@ static void test_minority(void)
 	struct evidence_verdict v;
 
 	evidence_judge(&e, &v);
-	CU_ASSERT_EQUAL(v.kind, EVIDENCE_WAIT);
+	CU_ASSERT_EQUAL(v.kind, EVIDENCE_UNPROVEN);
 	CU_ASSERT_PTR_NOT_NULL(strstr(v.why, "majority"));
 	e.refused = true;
 	evidence_judge(&e, &v);
