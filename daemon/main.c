@@ -23,6 +23,7 @@
 #include "daemon/config.h"
 #include "daemon/wish.h"
 #include "proxy/session/proxy.h"
+#include "web/web.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
@@ -46,6 +47,7 @@ struct daemon {
 	const char *path;
 	struct settings *settings; /* in force */
 	struct proxy *proxy;
+	struct web *web; /* NULL: none is wanted */
 	struct admin *admin;
 	struct wish wish; /* a reload that a command waits for */
 	enum daemon_state state;
@@ -195,6 +197,14 @@ static bool start(struct daemon *daemon)
 		proxy_stop(daemon->proxy);
 		return false;
 	}
+	if (web_is_wanted(daemon->settings)) {
+		daemon->web = web_start(daemon->settings, why, sizeof(why));
+		if (!daemon->web) {
+			log_error(NULL, "%s", why);
+			proxy_stop(daemon->proxy);
+			return false;
+		}
+	}
 	log_ready(daemon->settings);
 	notify("READY=1");
 	return true;
@@ -208,6 +218,10 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 
 	if (config_needs_restart(daemon->settings, wanted, why, sizeof(why))) {
 		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s needs a restart", why);
+		return false;
+	}
+	if (daemon->web && !web_reload(daemon->web, wanted, why, sizeof(why))) {
+		log_error(NULL, "reload refused, nothing was changed: %s", why);
 		return false;
 	}
 	if (!proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
@@ -280,6 +294,8 @@ static void drain(struct daemon *daemon)
 	notify("STOPPING=1");
 	wish_close(&daemon->wish);
 	proxy_drain(daemon->proxy);
+	if (daemon->web)
+		web_drain(daemon->web);
 	daemon->state = DAEMON_DRAINING;
 	daemon->deadline_ms = clock_ms() + DRAIN_MS;
 }
@@ -309,7 +325,7 @@ static int wait_for_signal(const struct daemon *daemon)
 
 static void look_at_drain(struct daemon *daemon)
 {
-	if (proxy_drained(daemon->proxy)) {
+	if (proxy_drained(daemon->proxy) && (!daemon->web || web_drained(daemon->web))) {
 		daemon->state = DAEMON_STOPPING;
 	} else if (clock_ms() >= daemon->deadline_ms) {
 		log_warning(NULL, "clients are still there after %d s; they are cut off",
@@ -346,6 +362,7 @@ static int run(const char *path, struct settings *settings)
 		notify("STOPPING=1");
 		wish_close(&daemon.wish);
 		admin_stop(daemon.admin);
+		web_stop(daemon.web);
 		proxy_stop(daemon.proxy);
 	}
 	wish_fini(&daemon.wish);

@@ -1,12 +1,206 @@
 /* The settings of the web: listeners, sites, their routes and where those lead. */
 #include "daemon/setting_row.h"
 
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "web/settings.h"
+
+static const char *const log_formats[] = { "combined", "json", NULL };
+static const char *const switches[] = { "off", "on", NULL };
+
+#define WEB(field)   offsetof(struct web_settings, field)
+#define SITE(field)  offsetof(struct web_site, field)
+#define ROUTE(field) offsetof(struct web_route, field)
+
+static const struct setting web_rows[] = {
+	{ "listen", OTHER(listen, WEB(listen), NULL), SETTING_RESTART,
+	  "Where browsers connect in clear. May be given several times." },
+	{ "listen_tls", OTHER(listen, WEB(listen_tls), NULL), SETTING_RESTART,
+	  "Where browsers connect with TLS. May be given several times." },
+	{ "header_timeout", DURATION(WEB(header_timeout_ms), "10s", "100ms", "10min"), 0,
+	  "Time from the first byte of a request to the end of its head, and for a TLS "
+	  "handshake." },
+	{ "body_timeout", DURATION(WEB(body_timeout_ms), "30s", "100ms", "1h"), 0,
+	  "Longest silence within a request's body." },
+	{ "send_timeout", DURATION(WEB(send_timeout_ms), "1min", "100ms", "1h"), 0,
+	  "A client that takes nothing of its answer for this long is closed." },
+	{ "idle_timeout", DURATION(WEB(idle_timeout_ms), "75s", "100ms", "1d"), 0,
+	  "A connection is kept this long between two requests." },
+	{ "max_header", COUNT(WEB(max_header_bytes), "32768", "1024", "1048576"), 0,
+	  "Bytes of a request's head; more is refused with 431." },
+	{ "max_clients", COUNT(WEB(max_clients), "0", "0", "1000000"), 0,
+	  "Connections at a time; 0 is what the limit on open files allows." },
+	{ "access_log", OTHER(text, WEB(access_log), NULL), 0,
+	  "File that gets a line per answer. Default: none." },
+	{ "access_log_format", CHOICE(WEB(access_log_format), "combined", log_formats), 0,
+	  "Form of its lines: the one that log analysers know, or JSON." },
+	{ 0 },
+};
+
+static const struct setting site_rows[] = {
+	{ "root", OTHER(text, SITE(root), NULL), 0,
+	  "Directory of the static files. No path and no link leads out of it." },
+	{ "index", OTHER(text, SITE(index), "index.html"), 0, "File served for a directory." },
+	{ "certificate", OTHER(file, SITE(certificate), NULL), 0,
+	  "PEM file with the certificate and its chain. Default: self-made in state_dir." },
+	{ "key", OTHER(file, SITE(key), NULL), 0,
+	  "PEM file with the key. Default: it is in the file of certificate." },
+	{ "redirect_https", CHOICE(SITE(redirect_https), "off", switches), 0,
+	  "Whether requests in clear are sent to the same address by https." },
+	{ 0 },
+};
+
+static const struct setting route_rows[] = {
+	{ "to", OTHER(text, ROUTE(to), NULL), SETTING_REQUIRED,
+	  "Who answers: static (the site's root), or redirect:URL." },
+	{ 0 },
+};
+
+_Static_assert(WEB(listen_count) == WEB(listen) + sizeof(char **) &&
+		       WEB(listen_tls_count) == WEB(listen_tls) + sizeof(char **),
+	       "a list's count follows it");
+
+static void *web_at(struct settings *settings, size_t index)
+{
+	(void)index;
+	return web_settings_of(settings);
+}
+
+static void *site_at(struct settings *settings, size_t index)
+{
+	return &web_settings_of(settings)->sites[index];
+}
+
+static void *route_at(struct settings *settings, size_t index)
+{
+	return &web_settings_of(settings)->routes[index];
+}
+
+/* Host names have no case. */
+static char *lower_copy(const char *text, size_t len)
+{
+	char *copy = strndup(text, len);
+
+	for (char *c = copy; c && *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	return copy;
+}
+
+static bool add_site(struct settings *settings, const char *name)
+{
+	struct web_settings *web = web_settings_of(settings);
+	struct web_site *sites = realloc(web->sites, (web->site_count + 1) * sizeof(*sites));
+
+	if (!sites)
+		return false;
+	web->sites = sites;
+	sites[web->site_count] = (struct web_site){ .host = lower_copy(name, strlen(name)) };
+	return sites[web->site_count++].host != NULL;
+}
+
+static bool add_route(struct settings *settings, const char *name)
+{
+	struct web_settings *web = web_settings_of(settings);
+	struct web_route *routes = realloc(web->routes, (web->route_count + 1) * sizeof(*routes));
+	size_t host = strcspn(name, "/");
+	struct web_route *route;
+
+	if (!routes)
+		return false;
+	web->routes = routes;
+	route = &routes[web->route_count++];
+	*route = (struct web_route){ .name = strdup(name),
+				     .host = lower_copy(name, host),
+				     .prefix = strdup(name + host),
+				     .argument = "" };
+	return route->name && route->host && route->prefix;
+}
+
+static bool init(struct settings *settings)
+{
+	return web_settings_make(settings) != NULL;
+}
+
+/* ---- What no single value can tell ---- */
+
+static const struct web_site *site_named(const struct web_settings *web, const char *host)
+{
+	for (size_t i = 0; i < web->site_count; i++)
+		if (!strcmp(web->sites[i].host, host))
+			return &web->sites[i];
+	return NULL;
+}
+
+static void check_target(struct config_load *load, struct web_route *route,
+			 const struct web_site *site)
+{
+	const char *colon = strchr(route->to, ':');
+
+	if (!strcmp(route->to, "static")) {
+		route->target = WEB_STATIC;
+		if (!site->root)
+			config_add_fault(load, "route", route->name, "to",
+					 "[route %s] to = static, but [site %s] has no root",
+					 route->name, site->host);
+	} else if (colon && !strncmp(route->to, "redirect:", 9) && colon[1] &&
+		   !colon[1 + strspn(colon + 1, " ")]) {
+		config_add_fault(load, "route", route->name, "to",
+				 "[route %s] to = redirect: needs a URL", route->name);
+	} else if (colon && !strncmp(route->to, "redirect:", 9) && colon[1]) {
+		route->target = WEB_REDIRECT;
+		route->argument = colon + 1;
+	} else {
+		config_add_fault(load, "route", route->name, "to",
+				 "[route %s] to = %s: expected static or redirect:URL", route->name,
+				 route->to);
+	}
+}
+
+static void check_route(struct config_load *load, const struct web_settings *web,
+			struct web_route *route)
+{
+	const struct web_site *site = site_named(web, route->host);
+
+	if (!*route->prefix)
+		config_add_fault(load, "route", route->name, NULL,
+				 "[route %s]: a route is written [route HOST/PREFIX]", route->name);
+	else if (!site)
+		config_add_fault(load, "route", route->name, NULL,
+				 "[route %s]: there is no [site %s]", route->name, route->host);
+	else if (route->to)
+		check_target(load, route, site);
+}
+
+static void check(struct config_load *load, const struct settings *settings)
+{
+	struct web_settings *web = web_settings_of(settings);
+
+	for (size_t i = 0; i < web->site_count; i++)
+		if (web->sites[i].key && !web->sites[i].certificate)
+			config_add_fault(load, "site", web->sites[i].host, "key",
+					 "[site %s] key: certificate is missing",
+					 web->sites[i].host);
+	for (size_t i = 0; i < web->route_count; i++)
+		check_route(load, web, &web->routes[i]);
+	if ((web->listen_count || web->listen_tls_count) && !web->site_count)
+		config_add_fault(load, "web", NULL, "listen",
+				 "[web] listens, but there is no [site HOST]");
+	if (web->site_count && !web->listen_count && !web->listen_tls_count)
+		config_add_warning(load, "site", web->sites[0].host, NULL,
+				   "[site %s]: nobody can reach it, [web] listen is not set",
+				   web->sites[0].host);
+}
+
 static const struct section sections[] = {
-	{ .name = "web", .kind = SECTION_LATER },
-	{ .name = "site", .kind = SECTION_LATER },
-	{ .name = "route", .kind = SECTION_LATER },
+	{ "web", SECTION_ONE, web_rows, web_at, NULL, "Where browsers connect, and for how long." },
+	{ "site", SECTION_MANY, site_rows, site_at, add_site,
+	  "A host name that is served; * takes every other name." },
+	{ "route", SECTION_MANY, route_rows, route_at, add_route,
+	  "[route HOST/PREFIX]: who answers paths below the prefix. The longest prefix decides." },
 	{ .name = "upstream", .kind = SECTION_LATER },
 	{ 0 },
 };
 
-const struct setting_room setting_room_web = { sections, NULL, NULL };
+const struct setting_room setting_room_web = { sections, init, check };

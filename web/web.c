@@ -1,0 +1,376 @@
+#include "web/web.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/listen.h"
+#include "base/log.h"
+#include "base/tls.h"
+#include "proxy/settings.h"
+#include "web/worker.h"
+
+enum { ACCEPT_BATCH = 64 };
+
+struct port {
+	struct log_subject subject;
+	struct web *web;
+	const char *address;
+	struct event *event;
+	struct listen_socket at;
+	bool tls;
+};
+
+struct web {
+	struct settings *settings; /* those started with: their listeners stay */
+	struct web_config *config;
+	struct access_log *log;
+	struct web_worker *workers;
+	unsigned worker_count;
+	_Atomic unsigned clients;
+	_Atomic unsigned max_clients;
+	/* The accepting thread. */
+	struct event_base *base;
+	struct inbox inbox;
+	pthread_t thread;
+	bool started;
+	int spare_fd; /* given up for a moment to turn a client away when there are no more files */
+	size_t port_count;
+	struct port *ports;
+};
+
+bool web_is_wanted(const struct settings *settings)
+{
+	const struct web_settings *web = web_settings_of(settings);
+
+	return web && (web->listen_count || web->listen_tls_count);
+}
+
+/* ---- Certificates ---- */
+
+/* Of a TLS connection: the certificate of the site that the client named. Unknown names get the first one; the request's Host decides. */
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	const struct web_config *config = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	const struct web_site *site = name ? web_find_site(config->web, name, strlen(name)) : NULL;
+
+	(void)alert;
+	if (site && config->site_tls[site - config->web->sites])
+		SSL_set_SSL_CTX(ssl, config->site_tls[site - config->web->sites]);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int on_protocols(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
+{
+	static const unsigned char ours[] = "\x08http/1.1";
+
+	(void)ssl, (void)arg;
+	if (SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof(ours) - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static bool load_site(struct web_config *config, size_t i, char *why, size_t why_size)
+{
+	const struct web_site *site = &config->web->sites[i];
+	char what[256];
+
+	if (!site->certificate)
+		return true;
+	config->site_tls[i] = tls_server_context(site->certificate, site->key, NULL, what, sizeof(what));
+	if (!config->site_tls[i])
+		snprintf(why, why_size, "[site %s] %s", site->host, what);
+	return config->site_tls[i] != NULL;
+}
+
+static bool load_certificates(struct web_config *config, char *why, size_t why_size)
+{
+	config->site_tls = calloc(config->web->site_count + 1, sizeof(SSL_CTX *));
+	if (!config->site_tls)
+		return false;
+	for (size_t i = 0; i < config->web->site_count; i++)
+		if (!load_site(config, i, why, why_size))
+			return false;
+	/* What a client gets that names no site, or one without a certificate. */
+	config->tls = tls_server_context(NULL, NULL, config->settings->state_dir, why, why_size);
+	if (!config->tls)
+		return false;
+	SSL_CTX_set_tlsext_servername_callback(config->tls, on_server_name);
+	SSL_CTX_set_tlsext_servername_arg(config->tls, config);
+	SSL_CTX_set_alpn_select_cb(config->tls, on_protocols, NULL);
+	return true;
+}
+
+static struct web_config *load_config(struct settings *settings, char *why, size_t why_size)
+{
+	struct web_config *config = calloc(1, sizeof(*config));
+
+	snprintf(why, why_size, "out of memory");
+	if (!config)
+		return NULL;
+	atomic_init(&config->refs, 1);
+	config->settings = settings_ref(settings);
+	config->web = web_settings_of(settings);
+	if (config->web->listen_tls_count && !load_certificates(config, why, why_size)) {
+		web_config_unref(config);
+		return NULL;
+	}
+	return config;
+}
+
+/* ---- Accepting ---- */
+
+static struct web_worker *least_loaded(struct web *web)
+{
+	struct web_worker *best = &web->workers[0];
+
+	for (unsigned i = 1; i < web->worker_count; i++)
+		if (atomic_load_explicit(&web->workers[i].client_count, memory_order_relaxed) <
+		    atomic_load_explicit(&best->client_count, memory_order_relaxed))
+			best = &web->workers[i];
+	return best;
+}
+
+/* Without a word: behind a load balancer that is the sign to try another. */
+static void out_of_files(struct port *p)
+{
+	int fd;
+
+	log_warning(&p->subject, "out of file descriptors: raise LimitNOFILE or ulimit -n; clients are turned away");
+	close(p->web->spare_fd);
+	fd = accept4(p->at.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	p->web->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static bool accept_one(struct port *p)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t len = sizeof(peer);
+	struct web *web = p->web;
+	unsigned limit = atomic_load_explicit(&web->max_clients, memory_order_relaxed);
+	int fd = accept4(p->at.fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	uint16_t port;
+	char host[48];
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			out_of_files(p);
+		return errno == ECONNABORTED || errno == EINTR;
+	}
+	if (limit && atomic_load_explicit(&web->clients, memory_order_relaxed) >= limit) {
+		close(fd);
+		return true;
+	}
+	atomic_fetch_add_explicit(&web->clients, 1, memory_order_relaxed);
+	peer_describe(&peer, host, sizeof(host), &port);
+	web_worker_post_client(least_loaded(web), fd, host, p->tls);
+	return true;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	for (int i = 0; i < ACCEPT_BATCH && accept_one(arg); i++)
+		;
+}
+
+static void describe(const struct log_subject *subject, char *out, size_t size)
+{
+	const struct port *p = (const struct port *)((const char *)subject - offsetof(struct port, subject));
+
+	snprintf(out, size, "web listener %s", p->address);
+}
+
+static bool open_port(struct web *web, struct port *p, const char *address, bool tls, char *why, size_t why_size)
+{
+	char what[256];
+
+	*p = (struct port){ { describe }, .web = web, .address = address, .tls = tls, .at = { .fd = -1 } };
+	if (!listen_open(&p->at, address, 0777, what, sizeof(what))) {
+		snprintf(why, why_size, "web.listen%s %s: %s", tls ? "_tls" : "", address, what);
+		return false;
+	}
+	p->event = event_new(web->base, p->at.fd, EV_READ | EV_PERSIST, on_accept, p);
+	return p->event && !event_add(p->event, NULL);
+}
+
+static bool open_ports(struct web *web, char *why, size_t why_size)
+{
+	const struct web_settings *s = web->config->web;
+
+	web->ports = calloc(s->listen_count + s->listen_tls_count, sizeof(*web->ports));
+	if (!web->ports)
+		return false;
+	for (size_t i = 0; i < s->listen_count + s->listen_tls_count; i++) {
+		bool tls = i >= s->listen_count;
+		const char *address = tls ? s->listen_tls[i - s->listen_count] : s->listen[i];
+
+		if (!open_port(web, &web->ports[web->port_count++], address, tls, why, why_size))
+			return false;
+	}
+	return true;
+}
+
+static void close_ports(struct web *web)
+{
+	for (size_t i = 0; i < web->port_count; i++) {
+		if (web->ports[i].event)
+			event_free(web->ports[i].event);
+		listen_close(&web->ports[i].at);
+	}
+	web->port_count = 0;
+}
+
+/* ---- Life ---- */
+
+static void *accept_all(void *arg)
+{
+	event_base_dispatch(((struct web *)arg)->base);
+	return NULL;
+}
+
+static bool start_workers(struct web *web)
+{
+	unsigned count = web->settings->threads;
+
+	if (!count)
+		count = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	web->workers = calloc(count, sizeof(*web->workers));
+	if (!web->workers)
+		return false;
+	while (web->worker_count < count) {
+		struct web_worker *w = &web->workers[web->worker_count];
+
+		if (!web_worker_init(w, web->worker_count++, web->config, &web->clients, web->log) || !web_worker_start(w))
+			return false;
+	}
+	return true;
+}
+
+static bool open_log(struct web *web, char *why, size_t why_size)
+{
+	const char *path = web->config->web->access_log;
+
+	if (!path)
+		return true;
+	web->log = access_log_open(path);
+	if (!web->log)
+		snprintf(why, why_size, "[web] access_log %s: %s", path, strerror(errno));
+	return web->log != NULL;
+}
+
+static bool start(struct web *web, char *why, size_t why_size)
+{
+	web->config = load_config(web->settings, why, why_size);
+	if (!web->config || !open_log(web, why, why_size))
+		return false;
+	snprintf(why, why_size, "the web cannot be started: out of memory or threads");
+	web->max_clients = web->config->web->max_clients;
+	web->base = event_base_new();
+	if (!web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size))
+		return false;
+	web->started = pthread_create(&web->thread, NULL, accept_all, web) == 0;
+	return web->started;
+}
+
+struct web *web_start(struct settings *settings, char *why, size_t why_size)
+{
+	struct web *web = calloc(1, sizeof(*web));
+
+	if (!web)
+		return NULL;
+	web->inbox.fd = -1;
+	web->settings = settings_ref(settings);
+	web->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (start(web, why, why_size))
+		return web;
+	web_stop(web);
+	return NULL;
+}
+
+bool web_reload(struct web *web, struct settings *settings, char *why, size_t why_size)
+{
+	struct web_config *config = load_config(settings, why, why_size);
+
+	if (!config)
+		return false;
+	if (web->log && config->web->access_log && !access_log_reopen(web->log, config->web->access_log)) {
+		snprintf(why, why_size, "[web] access_log %s: %s", config->web->access_log, strerror(errno));
+		web_config_unref(config);
+		return false;
+	}
+	web->max_clients = config->web->max_clients;
+	for (unsigned i = 0; i < web->worker_count; i++)
+		web_worker_post_config(&web->workers[i], config);
+	web_config_unref(web->config);
+	web->config = config;
+	return true;
+}
+
+static void deliver_close(struct inbox_message *message, void *owner)
+{
+	close_ports(owner);
+	free(message);
+}
+
+static void deliver_stop(struct inbox_message *message, void *owner)
+{
+	struct web *web = owner;
+
+	close_ports(web);
+	event_base_loopbreak(web->base);
+	free(message);
+}
+
+static void tell(struct web *web, void (*deliver)(struct inbox_message *, void *))
+{
+	struct inbox_message *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		abort();
+	m->deliver = deliver;
+	inbox_post(&web->inbox, m);
+}
+
+void web_drain(struct web *web)
+{
+	tell(web, deliver_close);
+	for (unsigned i = 0; i < web->worker_count; i++)
+		web_worker_post_drain(&web->workers[i]);
+}
+
+bool web_drained(const struct web *web)
+{
+	return atomic_load(&web->clients) == 0;
+}
+
+void web_stop(struct web *web)
+{
+	if (!web)
+		return;
+	if (web->started) {
+		tell(web, deliver_stop);
+		pthread_join(web->thread, NULL);
+	}
+	close_ports(web);
+	for (unsigned i = 0; i < web->worker_count; i++)
+		web_worker_fini(&web->workers[i]);
+	free(web->workers);
+	free(web->ports);
+	if (web->inbox.fd >= 0)
+		inbox_fini(&web->inbox);
+	if (web->base)
+		event_base_free(web->base);
+	if (web->spare_fd >= 0)
+		close(web->spare_fd);
+	access_log_close(web->log);
+	web_config_unref(web->config);
+	settings_unref(web->settings);
+	free(web);
+}

@@ -1,0 +1,84 @@
+/*
+ * A web worker: one thread, one event base, the connections it was given. It adopts new settings between loop turns; requests under way go on
+ * with the ones they began with.
+ */
+#ifndef TANDEM_WEB_WORKER_H
+#define TANDEM_WEB_WORKER_H
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "base/inbox.h"
+#include "base/io.h"
+#include "web/access_log.h"
+#include "web/settings.h"
+
+/* What the room lives by at one moment: shared by workers and requests, counted. */
+struct web_config {
+	_Atomic unsigned refs;
+	struct settings *settings; /* holds `web` */
+	const struct web_settings *web;
+	SSL_CTX *tls; /* of the TLS listeners; chooses a site's certificate by SNI. NULL: no such listener */
+	SSL_CTX **site_tls; /* per site */
+};
+struct web_config *web_config_ref(struct web_config *config);
+void web_config_unref(struct web_config *config);
+
+/* What a connection waits for; each wait has one time-out, so that a list in order of arrival is in order of deadline. */
+enum web_wait {
+	WAIT_REQUEST, /* between requests */
+	WAIT_HEAD,    /* the rest of a head, or of a TLS handshake */
+	WAIT_BODY,
+	WAIT_SEND,   /* the client takes the answer */
+	WAIT_LINGER, /* the client hangs up */
+	WAIT_NOTHING, /* an answer is being made; whoever makes it has its own time-outs */
+	WEB_WAITS,
+};
+
+TAILQ_HEAD(connection_list, connection);
+
+struct web_worker {
+	unsigned number;
+	pthread_t thread;
+	bool started;
+	struct event_base *base;
+	struct io_loop loop;
+	struct inbox inbox;
+	struct event *ticker;
+	struct event *reaper;
+	struct web_config *config;
+	struct connection_list waits[WEB_WAITS];
+	struct connection_list dead; /* freed at the end of the loop turn */
+	_Atomic unsigned *clients;   /* of all workers */
+	_Atomic unsigned client_count;
+	struct access_log *log; /* shared; NULL: none */
+	struct log_lines lines; /* this worker's, on their way there */
+	struct buf fields;	/* of the answer being begun */
+	uint64_t now_ms;	/* refreshed each tick */
+	time_t now_s;		/* wall clock, for Date */
+	char date[32];		/* the Date field's value of this second */
+	bool draining;
+};
+
+bool web_worker_init(struct web_worker *worker, unsigned number, struct web_config *config, _Atomic unsigned *clients,
+		     struct access_log *log) __attribute__((warn_unused_result));
+bool web_worker_start(struct web_worker *worker) __attribute__((warn_unused_result));
+/* Ends the thread if it runs, and frees everything. */
+void web_worker_fini(struct web_worker *worker);
+
+/* Any thread: */
+/* Takes the socket. `tls`: it came to a TLS listener. */
+void web_worker_post_client(struct web_worker *worker, int fd, const char *host, bool tls);
+void web_worker_post_config(struct web_worker *worker, struct web_config *config);
+/* Idle connections are closed now, the others when they have been answered. */
+void web_worker_post_drain(struct web_worker *worker);
+
+/* The worker's own thread: */
+uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait);
+/* Frees it at the end of the loop turn. */
+void web_worker_bury(struct web_worker *worker, struct connection *connection);
+
+#endif
