@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/config.h"
+#include "proxy/cluster/baseline.h"
 #include "daemon/wish.h"
 #include "proxy/session/proxy.h"
 #include "web/web.h"
@@ -376,45 +377,62 @@ static int print_usage(FILE *out, int status)
 {
 	fputs("usage: tandem -c FILE       serve with the settings in FILE\n"
 	      "       tandem -t -c FILE    only check the settings\n"
+	      "       tandem -t --online -c FILE    check the servers as well\n"
 	      "       tandem --help-settings | --version | --help\n",
 	      out);
 	return status;
 }
 
-static int load_and_run(const char *path, bool only_check)
+enum purpose {
+	PURPOSE_SERVE,
+	PURPOSE_CHECK,
+	PURPOSE_CHECK_ONLINE, /* the servers too: nothing is changed there */
+};
+
+/* Ends the settings. */
+static int check(const char *path, struct settings *settings, bool online)
+{
+	bool fine = !online || baseline_check(settings, stdout);
+
+	if (!online)
+		printf("%s: fine\n", path);
+	settings_unref(settings);
+	return fine ? EXIT_FINE : EXIT_FAILED;
+}
+
+static int load_and_run(const char *path, enum purpose purpose)
 {
 	char *said;
 	struct settings *settings = load_settings(path, &said);
 
-	if (!settings || only_check)
+	if (!settings || purpose != PURPOSE_SERVE)
 		fputs(said ? said : "out of memory\n", stderr);
-	if (settings && !only_check) {
+	if (settings && purpose == PURPOSE_SERVE) {
 		use_log_settings(settings);
 		log_lines(LOG_LEVEL_WARNING, said);
 	}
 	free(said);
 	if (!settings)
 		return EXIT_USAGE;
-	if (!only_check)
+	if (purpose == PURPOSE_SERVE)
 		return run(path, settings);
-	printf("%s: fine\n", path);
-	settings_unref(settings);
-	return EXIT_FINE;
+	return check(path, settings, purpose == PURPOSE_CHECK_ONLINE);
 }
 
 int main(int argc, char **argv)
 {
-	enum { OPTION_HELP_SETTINGS = 256 };
+	enum { OPTION_HELP_SETTINGS = 256, OPTION_ONLINE };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "test", no_argument, NULL, 't' },
+		{ "online", no_argument, NULL, OPTION_ONLINE },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help-settings", no_argument, NULL, OPTION_HELP_SETTINGS },
 		{ 0 },
 	};
 	const char *path = NULL;
-	bool only_check = false;
+	enum purpose purpose = PURPOSE_SERVE;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:thV", options, NULL)) != -1) {
@@ -423,7 +441,11 @@ int main(int argc, char **argv)
 			path = optarg;
 			break;
 		case 't':
-			only_check = true;
+			if (purpose == PURPOSE_SERVE)
+				purpose = PURPOSE_CHECK;
+			break;
+		case OPTION_ONLINE:
+			purpose = PURPOSE_CHECK_ONLINE;
 			break;
 		case 'h':
 			return print_usage(stdout, EXIT_FINE);
@@ -444,5 +466,5 @@ int main(int argc, char **argv)
 			fprintf(stderr, "tandem: %s: one word too many\n", argv[optind]);
 		return print_usage(stderr, EXIT_USAGE);
 	}
-	return load_and_run(path, only_check);
+	return load_and_run(path, purpose);
 }
