@@ -3,6 +3,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/accounts.c \
 	proxy/cluster/accounts.h \
 	proxy/cluster/accounts_read.c \
+	proxy/cluster/baseline.c \
+	proxy/cluster/baseline.h \
 	proxy/cluster/candidate.c \
 	proxy/cluster/candidate.h \
 	proxy/cluster/catalog.c \

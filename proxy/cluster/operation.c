@@ -9,6 +9,7 @@
 #include "proxy/cluster/conduct.h"
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/failover.h"
+#include "proxy/cluster/history.h"
 #include "proxy/cluster/promote.h"
 #include "proxy/cluster/rejoin.h"
 
@@ -165,6 +166,9 @@ enum operation_result cluster_operate(struct cluster *cluster, const struct oper
 	report->result = run(cluster, request, report, what);
 	mysql_thread_end();
 	log_report(what, report);
+	/* The other kinds tell their own story. */
+	if (request->kind == OPERATION_PROMOTE && !request->dry_run && report->result != OPERATION_REFUSED)
+		history_note(cluster->history, "promotion", request->server, "%s", report->summary);
 	return report->result;
 }
 

@@ -603,17 +603,22 @@ void preflight_server(struct operation *op, struct actor *actor, bool is_replica
 
 /* --- the whole --- */
 
+void preflight_replica(struct operation *op)
+{
+	check_versions(op);
+	check_link(op);
+	check_replication_account(op);
+	check_events(op);
+	check_errant(op);
+}
+
 static void check_pair(struct operation *op)
 {
 	check_alone(op);
-	check_versions(op);
-	check_link(op);
+	preflight_replica(op);
 	check_binlog_filters(op);
 	check_prepared(op);
-	check_replication_account(op);
-	check_events(op);
 	check_pinned(op);
-	check_errant(op);
 	check_row(op);
 }
 

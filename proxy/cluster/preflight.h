@@ -16,5 +16,7 @@ void preflight_begin_entry(struct operation *op);
 
 /* The settings and rights of one server, for preflight and for `tandem -t --online`. */
 void preflight_server(struct operation *op, struct actor *actor, bool is_replica);
+/* Its link, and what a promotion of it would need besides: op->to and op->from are set and their lines open. */
+void preflight_replica(struct operation *op);
 
 #endif

@@ -573,3 +573,24 @@ def test_daemon_killed_after(trio, step):
 
 def tandem_client(tandem):
     return sandbox.wait_for(lambda: tandem.connect(timeout=20), what="Tandem to answer again")
+
+
+# ---- tandem -t --online --------------------------------------------------------------------------------------------
+
+def online(tandem):
+    made = subprocess.run([sandbox.tandem_binary(), "-t", "--online", "-c", str(tandem.config)], capture_output=True, text=True, timeout=60)
+    return made.returncode, made.stdout
+
+
+def test_online_check_of_a_whole_cluster(pair):
+    cluster, tandem = pair
+    new = cluster.replicas[0]
+    status, said = online(tandem)
+    assert status == 0, said
+    assert "add sync_binlog = 1 to its [mysqld] section" in said
+    with stopped_sql_thread(cluster.primary, new) as reason:
+        before = state_of(new)
+        status, said = online(tandem)
+        assert status == 1 and f"fault    {new.name}" in said and reason in said, said
+        assert before == state_of(new)
+    sandbox.wait_for(new.replicating, what="replication as before")
