@@ -14,8 +14,11 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_http.c \
+	tests/unit/test_pins.c \
 	tests/unit/test_snapshot.c \
 	tests/unit/test_sql.c \
+	tests/unit/test_state.c \
+	tests/unit/test_statement.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \
 	tests/unit/test_wire_walker.c \

@@ -10,8 +10,11 @@
 	SUITE(fastcgi) \
 	SUITE(gtid) \
 	SUITE(http) \
+	SUITE(pins) \
 	SUITE(snapshot) \
 	SUITE(sql) \
+	SUITE(state) \
+	SUITE(statement) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
 	SUITE(wire_walker)

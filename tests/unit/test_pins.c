@@ -1,0 +1,172 @@
+/* What keeps a session on one connection: each statement with its counterpart, in the order in which a client may send them. */
+#include "proxy/session/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <CUnit/CUnit.h>
+
+#include "proxy/session/named.h"
+#include "proxy/session/worker.h"
+
+void suite_pins(void);
+
+static struct routine routines[] = {
+	{ .name = (char *)"locker", .facts = SQL_F_BACKUP_STAGE },
+	{ .name = (char *)"quiet", .harmless = true },
+	{ .name = (char *)"setter", .facts = SQL_F_SETS_SESSION },
+};
+static struct snapshot cluster = { .server_count = 1,
+				   .primary = 0,
+				   .routines = routines,
+				   .routine_count = sizeof(routines) / sizeof(routines[0]),
+				   .catalog_known = true };
+static struct worker worker = { .snapshot = &cluster };
+static struct client session;
+static struct backend backend;
+
+static void begin(void)
+{
+	memset(&session, 0, sizeof(session));
+	memset(&backend, 0, sizeof(backend));
+	session.worker = &worker;
+	session.value = state_new(&cluster, -1, 0, "work");
+	session.sql = state_sql_context(session.value, &cluster, false);
+}
+
+static void end(void)
+{
+	client_pins_clear(&session);
+	named_clear(&session);
+	free(session.pins);
+	free(session.uvars);
+	state_unref(session.value);
+}
+
+static void run(const char *text)
+{
+	struct sql_meaning meaning;
+
+	sql_classify(&session.sql, text, strlen(text), &meaning);
+	client_note_statement(&session, &backend, &meaning, text, strlen(text));
+}
+
+/* Statements one after another, separated by '|'; behind each one "+" for pinned, "-" for free. */
+static void test_statements(void)
+{
+	static const struct {
+		const char *statements, *pinned;
+	} rows[] = {
+		{ "SELECT 1|INSERT INTO t VALUES (1)|SET autocommit=1", "---" },
+		{ "CREATE TEMPORARY TABLE a (i INT)|SELECT 1|DROP TABLE a", "++-" },
+		{ "CREATE TEMPORARY TABLE a (i INT)|DROP TABLE other.a|DROP TABLE A", "++-" },
+		{ "CREATE TEMPORARY TABLE a (i INT)|CREATE TEMPORARY TABLE a (i INT)|DROP TABLE a",
+		  "++-" },
+		{ "CREATE TEMPORARY TABLE a (i INT)|CREATE TEMPORARY TABLE b (i INT)|DROP TABLE "
+		  "b|DROP TABLE work.a",
+		  "+++-" },
+		{ "CREATE TABLE a (i INT)|DROP TABLE a", "--" },
+		{ "LOCK TABLES t READ|SELECT * FROM t|UNLOCK TABLES", "++-" },
+		{ "UNLOCK TABLES|SELECT 1", "--" },
+		{ "FLUSH TABLES WITH READ LOCK|UNLOCK TABLES", "+-" },
+		{ "BACKUP STAGE START|BACKUP STAGE FLUSH|BACKUP STAGE END", "++-" },
+		{ "HANDLER t OPEN|HANDLER t OPEN AS u|HANDLER t CLOSE|HANDLER u CLOSE", "+++-" },
+		{ "HANDLER t CLOSE|SELECT 1", "--" },
+		{ "XA START 'x'|XA END 'x'|XA PREPARE 'x'|XA COMMIT 'x'", "+++-" },
+		{ "SET timestamp=1|SELECT NOW()|SET timestamp=DEFAULT", "++-" },
+		{ "PREPARE s FROM 'SELECT 1'|EXECUTE s|DEALLOCATE PREPARE s", NULL },
+		{ "PREPARE s FROM 'SELECT 1'|PREPARE s FROM 'SELECT 2'|DEALLOCATE PREPARE s",
+		  NULL },
+		{ "DEALLOCATE PREPARE s|SELECT 1", "--" },
+		{ "CALL quiet()|SELECT 1", "--" },
+		{ "CALL setter()|SELECT 1", "++" },
+		{ "CALL unknown()|SELECT 1", "++" },
+		{ "CALL locker()|BACKUP STAGE END", "+-" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char copy[300], got[20] = "", *rest = copy, *one;
+		size_t n = 0;
+
+		begin();
+		snprintf(copy, sizeof(copy), "%s", rows[i].statements);
+		while ((one = strsep(&rest, "|"))) {
+			run(one);
+			CU_ASSERT_EQUAL(client_is_pinned(&session), session.pinned == &backend);
+			got[n++] = client_is_pinned(&session) ? '+' : '-';
+		}
+		if (rows[i].pinned && strcmp(got, rows[i].pinned))
+			printf("row %zu: %s is %s\n", i, rows[i].statements, got);
+		CU_ASSERT_TRUE(!rows[i].pinned || strcmp(got, rows[i].pinned) == 0);
+		CU_ASSERT_TRUE(rows[i].pinned ||
+			       got[n - 1] ==
+				       '-'); /* in the end all are let go, whatever holds between */
+		CU_ASSERT_EQUAL(backend.tainted, strchr(got, '+') != NULL);
+		end();
+	}
+}
+
+/* GET_LOCK counts by what the server answered. */
+static void test_locks(void)
+{
+	begin();
+	client_note_lock(&session, &backend, -1);
+	CU_ASSERT_FALSE(client_is_pinned(&session));
+	client_note_lock(&session, &backend, 1);
+	client_note_lock(&session, &backend, 1);
+	run("DO 1");
+	CU_ASSERT_TRUE(client_is_pinned(&session) && client_pins_all(&session));
+	client_note_lock(&session, &backend, -1);
+	CU_ASSERT_TRUE(client_is_pinned(&session));
+	run("SELECT RELEASE_ALL_LOCKS()");
+	CU_ASSERT_FALSE(client_is_pinned(&session));
+	end();
+}
+
+/* Where values of the session live that no tracker reports. */
+static void test_values(void)
+{
+	begin();
+	run("SELECT 1");
+	CU_ASSERT_FALSE(session.has_uvars || session.has_last_id);
+	run("SET @a = 1");
+	CU_ASSERT_TRUE(session.has_uvars && backend.has_uvars);
+	CU_ASSERT_PTR_EQUAL(session.uvars_at, &backend);
+	CU_ASSERT_FALSE(client_is_pinned(&session));
+	run("SELECT LAST_INSERT_ID(7)");
+	CU_ASSERT_TRUE(session.has_last_id);
+	CU_ASSERT_PTR_EQUAL(session.last_id_at, &backend);
+	end();
+}
+
+/* Everything is over with the session. */
+static void test_clear(void)
+{
+	begin();
+	run("CREATE TEMPORARY TABLE a (i INT)");
+	run("LOCK TABLES t WRITE");
+	client_pins_clear(&session);
+	CU_ASSERT_FALSE(client_is_pinned(&session));
+	CU_ASSERT_PTR_NULL(session.pinned);
+	run("SELECT 1");
+	CU_ASSERT_FALSE(client_is_pinned(&session));
+	end();
+}
+
+void suite_pins(void)
+{
+	static CU_TestInfo tests[] = {
+		{ "statements", test_statements },
+		{ "locks", test_locks },
+		{ "values", test_values },
+		{ "clear", test_clear },
+		CU_TEST_INFO_NULL,
+	};
+	static CU_SuiteInfo suites[] = {
+		{ "pins", NULL, NULL, NULL, NULL, tests },
+		CU_SUITE_INFO_NULL,
+	};
+
+	CU_register_suites(suites);
+}
