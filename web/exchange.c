@@ -15,7 +15,7 @@
 
 static void redirect_begin(struct exchange *x)
 {
-	answer_redirect(x, 302, x->route->argument);
+	response_redirect(x, 302, x->route->argument);
 }
 static const struct responder redirect_responder = { .name = "redirect", .begin = redirect_begin };
 
@@ -26,7 +26,7 @@ static void https_begin(struct exchange *x)
 
 	snprintf(location, sizeof(location), "https://%.*s%.*s%s%.*s", (int)x->head.host.len, x->head.host.at, (int)x->head.path.len,
 		 x->head.path.at, x->head.query.at ? "?" : "", (int)x->head.query.len, x->head.query.at ? x->head.query.at : "");
-	answer_redirect(x, 308, location);
+	response_redirect(x, 308, location);
 }
 static const struct responder https_responder = { .name = "https", .begin = https_begin };
 
@@ -35,8 +35,8 @@ static void refuse(struct exchange *x, uint16_t status, const char *why)
 {
 	log_info(&x->connection->subject, "refused with %u: %s", status, why);
 	x->keeps = false;
-	answer_begin(x, status);
-	answer_page(x, status);
+	response_begin(x, status);
+	response_page(x, status);
 }
 
 static const struct responder *choose(struct exchange *x)
@@ -63,10 +63,10 @@ static bool find_site(struct exchange *x)
 static bool find_path(struct exchange *x, char *room)
 {
 	if (http_text_is(x->head.path, "*")) {
-		answer_begin(x, 204);
-		answer_field(x, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-		answer_send(x, 0, NULL, 0);
-		answer_end(x);
+		response_begin(x, 204);
+		response_field(x, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+		response_send(x, 0, NULL, 0);
+		response_end(x);
 		return false;
 	}
 	if (!path_normalise(x->head.path.at, x->head.path.len, room)) {
@@ -83,8 +83,8 @@ static void dispatch(struct exchange *x, char *room)
 		return;
 	x->responder = choose(x);
 	if (!x->responder) {
-		answer_begin(x, 404);
-		answer_page(x, 404);
+		response_begin(x, 404);
+		response_page(x, 404);
 		return;
 	}
 	x->responder->begin(x);
@@ -188,13 +188,13 @@ void exchange_body_over(struct exchange *x)
 
 /* ---- The answer ---- */
 
-void answer_begin(struct exchange *x, uint16_t status)
+void response_begin(struct exchange *x, uint16_t status)
 {
 	x->status = status;
 	buf_fini(&x->connection->worker->fields);
 }
 
-void answer_field(struct exchange *x, const char *name, const char *format, ...)
+void response_field(struct exchange *x, const char *name, const char *format, ...)
 {
 	struct buf *fields = &x->connection->worker->fields;
 	char line[9500];
@@ -269,7 +269,7 @@ static void send_pieces(struct exchange *x, struct iovec head, struct iovec fiel
 	io_sendv(&x->connection->io, pieces, count);
 }
 
-void answer_send(struct exchange *x, uint64_t length, const void *body, size_t len)
+void response_send(struct exchange *x, uint64_t length, const void *body, size_t len)
 {
 	struct web_worker *w = x->connection->worker;
 	char head[512], framing[64];
@@ -292,7 +292,7 @@ void answer_send(struct exchange *x, uint64_t length, const void *body, size_t l
 	buf_fini(&w->fields);
 }
 
-void answer_body(struct exchange *x, const void *body, size_t len)
+void response_body(struct exchange *x, const void *body, size_t len)
 {
 	if (len)
 		send_pieces(x, piece(NULL, 0), piece(NULL, 0), body, len);
@@ -304,29 +304,29 @@ static void complete(struct exchange *x)
 	connection_answered(x->connection);
 }
 
-void answer_end(struct exchange *x)
+void response_end(struct exchange *x)
 {
 	if (x->chunks && !has_no_body(x))
 		io_send(&x->connection->io, "0\r\n\r\n", 5);
 	complete(x);
 }
 
-void answer_page(struct exchange *x, uint16_t status)
+void response_page(struct exchange *x, uint16_t status)
 {
 	char page[STATUS_PAGE_BYTES];
 	size_t len = status_page(status, page);
 
-	answer_field(x, "Content-Type", "text/html; charset=utf-8");
-	answer_field(x, "X-Content-Type-Options", "nosniff");
-	answer_send(x, len, page, len);
-	answer_end(x);
+	response_field(x, "Content-Type", "text/html; charset=utf-8");
+	response_field(x, "X-Content-Type-Options", "nosniff");
+	response_send(x, len, page, len);
+	response_end(x);
 }
 
-void answer_redirect(struct exchange *x, uint16_t status, const char *location)
+void response_redirect(struct exchange *x, uint16_t status, const char *location)
 {
-	answer_begin(x, status);
-	answer_field(x, "Location", "%s", location);
-	answer_page(x, status);
+	response_begin(x, status);
+	response_field(x, "Location", "%s", location);
+	response_page(x, status);
 }
 
 /* ---- Files ---- */
@@ -363,7 +363,7 @@ static void pump_file(struct exchange *x)
 	complete(x);
 }
 
-void answer_file(struct exchange *x, int file, uint64_t at, uint64_t length)
+void response_file(struct exchange *x, int file, uint64_t at, uint64_t length)
 {
 	x->file = file;
 	x->file_at = at;

@@ -1,5 +1,5 @@
 /*
- * One request and its answer. Who answers is a struct responder; it calls the answer_ functions, at once or later, always on the worker's
+ * One request and its answer. Who answers is a struct responder; it calls the response_ functions, at once or later, always on the worker's
  * thread, and is told when the client can take more and when it is gone.
  */
 #ifndef TANDEM_WEB_EXCHANGE_H
@@ -73,16 +73,16 @@ void exchange_body_over(struct exchange *x);
  * The answer: begin, fields, then send with what there is of the body, then more of it, then end. A HEAD request's body is counted and not
  * sent. Names and values of fields hold no line ends: what an application gave is checked before.
  */
-void answer_begin(struct exchange *x, uint16_t status);
-void answer_field(struct exchange *x, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void answer_send(struct exchange *x, uint64_t length, const void *body, size_t len);
-void answer_body(struct exchange *x, const void *body, size_t len);
-/* The body is `length` bytes of an open file, which is owned from here on. Call after answer_send(); ends the answer by itself. */
-void answer_file(struct exchange *x, int file, uint64_t at, uint64_t length);
-void answer_end(struct exchange *x);
-/* A whole answer with the status' page. Fields added since answer_begin() stay. */
-void answer_page(struct exchange *x, uint16_t status);
+void response_begin(struct exchange *x, uint16_t status);
+void response_field(struct exchange *x, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void response_send(struct exchange *x, uint64_t length, const void *body, size_t len);
+void response_body(struct exchange *x, const void *body, size_t len);
+/* The body is `length` bytes of an open file, which is owned from here on. Call after response_send(); ends the answer by itself. */
+void response_file(struct exchange *x, int file, uint64_t at, uint64_t length);
+void response_end(struct exchange *x);
+/* A whole answer with the status' page. Fields added since response_begin() stay. */
+void response_page(struct exchange *x, uint16_t status);
 /* A redirect: `location` is a URL or path, percent-encoded already. */
-void answer_redirect(struct exchange *x, uint16_t status, const char *location);
+void response_redirect(struct exchange *x, uint16_t status, const char *location);
 
 #endif

@@ -58,8 +58,8 @@ static uint16_t status_of_errno(int error)
 
 static void refuse(struct exchange *x, uint16_t status)
 {
-	answer_begin(x, status);
-	answer_page(x, status);
+	response_begin(x, status);
+	response_page(x, status);
 }
 
 static void fail(struct exchange *x, int error)
@@ -131,17 +131,17 @@ static void add_fields(struct exchange *x, const struct mime *mime, const struct
 	char modified[HTTP_DATE_BYTES];
 
 	http_date_put(v->stat.st_mtime, modified);
-	answer_field(x, "Last-Modified", "%s", modified);
-	answer_field(x, "ETag", "%s", etag);
+	response_field(x, "Last-Modified", "%s", modified);
+	response_field(x, "ETag", "%s", etag);
 	if (mime->compresses)
-		answer_field(x, "Vary", "Accept-Encoding");
+		response_field(x, "Vary", "Accept-Encoding");
 	if (x->status == 304)
 		return;
-	answer_field(x, "Content-Type", "%s", mime->type);
-	answer_field(x, "Accept-Ranges", "bytes");
-	answer_field(x, "X-Content-Type-Options", "nosniff");
+	response_field(x, "Content-Type", "%s", mime->type);
+	response_field(x, "Accept-Ranges", "bytes");
+	response_field(x, "X-Content-Type-Options", "nosniff");
 	if (v->coding)
-		answer_field(x, "Content-Encoding", "%s", v->coding);
+		response_field(x, "Content-Encoding", "%s", v->coding);
 }
 
 static void send_small(struct exchange *x, int file, uint64_t at, size_t len)
@@ -154,8 +154,8 @@ static void send_small(struct exchange *x, int file, uint64_t at, size_t len)
 		refuse(x, 500);
 		return;
 	}
-	answer_send(x, len, bytes, len);
-	answer_end(x);
+	response_send(x, len, bytes, len);
+	response_end(x);
 }
 
 static void send_part(struct exchange *x, int file, const struct condition *c)
@@ -164,15 +164,15 @@ static void send_part(struct exchange *x, int file, const struct condition *c)
 		send_small(x, file, c->first, (size_t)c->count);
 		return;
 	}
-	answer_send(x, c->count, NULL, 0);
-	answer_file(x, file, c->first, c->count);
+	response_send(x, c->count, NULL, 0);
+	response_file(x, file, c->first, c->count);
 }
 
 static void send_nothing(struct exchange *x, int file)
 {
 	close(file);
-	answer_send(x, 0, NULL, 0);
-	answer_end(x);
+	response_send(x, 0, NULL, 0);
+	response_end(x);
 }
 
 static void answer(struct exchange *x, const struct mime *mime, struct variant *v)
@@ -184,21 +184,21 @@ static void answer(struct exchange *x, const struct mime *mime, struct variant *
 	snprintf(etag, sizeof(etag), "\"%llx.%lx-%llx%s\"", (unsigned long long)v->stat.st_mtime, v->stat.st_mtim.tv_nsec,
 		 (unsigned long long)v->stat.st_size, v->coding ? v->coding : "");
 	c = condition_judge(&x->head, &what);
-	answer_begin(x, c.status);
+	response_begin(x, c.status);
 	if (c.status == 416) {
 		close(v->file);
-		answer_field(x, "Content-Range", "bytes */%llu", (unsigned long long)what.size);
-		answer_page(x, 416);
+		response_field(x, "Content-Range", "bytes */%llu", (unsigned long long)what.size);
+		response_page(x, 416);
 		return;
 	}
 	if (c.status == 412) {
 		close(v->file);
-		answer_page(x, 412);
+		response_page(x, 412);
 		return;
 	}
 	add_fields(x, mime, v, etag);
 	if (c.status == 206)
-		answer_field(x, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)c.first,
+		response_field(x, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)c.first,
 			     (unsigned long long)(c.first + c.count - 1), (unsigned long long)what.size);
 	if (c.status == 304)
 		send_nothing(x, v->file);
@@ -214,7 +214,7 @@ static void redirect_to_directory(struct exchange *x)
 	snprintf(location, sizeof(location), "%.*s/%s%.*s", (int)x->head.path.len, x->head.path.at, x->head.query.at ? "?" : "",
 		 (int)x->head.query.len, x->head.query.at ? x->head.query.at : "");
 	/* "//host" would be another site. */
-	answer_redirect(x, 301, location + strspn(location, "/") - 1);
+	response_redirect(x, 301, location + strspn(location, "/") - 1);
 }
 
 static void serve(struct exchange *x, int root, const char *name)
@@ -266,9 +266,9 @@ static void begin(struct exchange *x)
 	int root;
 
 	if (x->head.method != HTTP_GET && x->head.method != HTTP_HEAD) {
-		answer_begin(x, 405);
-		answer_field(x, "Allow", "GET, HEAD");
-		answer_page(x, 405);
+		response_begin(x, 405);
+		response_field(x, "Allow", "GET, HEAD");
+		response_page(x, 405);
 		return;
 	}
 	if (is_hidden(x->path) || !file_name(x, name)) {
