@@ -101,6 +101,7 @@ struct tracked_variable {
 	/* An alias: the variable of this name (also in the list) has the value, though the tracker reports each under the name that was
 	 * set. Keep the value under this name. NULL for ordinary ones. */
 	const char *stands_for;
+	bool keeps_own; /* privileged, or of no meaning to what a read returns: servers are not made alike in it */
 	bool is_part; /* it has only a part of that value: the other has to be asked for when this one is set */
 	bool exists[CLUSTER_MAX_SERVERS];    /* server i knows it */
 	bool same_default[CLUSTER_MAX_SERVERS]; /* server i's global value equals the primary's */
@@ -144,6 +145,7 @@ struct snapshot {
 
 	struct tracked_variable *variables; /* sorted by name */
 	size_t variable_count;
+	uint64_t defaults; /* changes with the primary's values of them, which every session's state is told against */
 	char *track_list[CLUSTER_MAX_SERVERS]; /* value for session_track_system_variables on server i */
 	char *default_charset;	 /* the primary's character_set_server and collation_server */
 	char *default_collation;

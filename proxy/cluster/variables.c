@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "proxy/cluster/flavour.h"
 
@@ -295,8 +296,24 @@ static void build_variable(struct tracked_variable *v, const struct variable_ent
 		v->stands_for = whole_of(base, entry->name);
 		v->is_part = v->stands_for != NULL;
 	}
+	v->keeps_own = keeps_own_default(entry->name, flavour);
 	/* An alias has its value levelled under its real name. */
-	compare_servers(v, lists, count, v->stands_for || keeps_own_default(entry->name, flavour));
+	compare_servers(v, lists, count, v->stands_for || v->keeps_own);
+}
+
+static uint64_t hash_defaults(const struct snapshot *s)
+{
+	uint64_t hash = 1;
+
+	for (size_t i = 0; i < s->variable_count; i++) {
+		const struct tracked_variable *v = &s->variables[i];
+
+		if (v->keeps_own || v->stands_for)
+			continue;
+		hash = XXH3_64bits_withSeed(v->name, strlen(v->name), hash);
+		hash = XXH3_64bits_withSeed(v->primary_value, strlen(v->primary_value), hash);
+	}
+	return hash;
 }
 
 /* last_gtid comes first: from 11 on MariaDB keeps one name per place in its session variables, the first it reads. Variables of
@@ -341,6 +358,7 @@ void variables_build(struct snapshot *snapshot, struct variable_list *const *lis
 	for (size_t i = 0; snapshot->variables && i < own->count; i++)
 		build_variable(&snapshot->variables[snapshot->variable_count++], &own->entries[i],
 			       lists, snapshot->server_count, own, flavour);
+	snapshot->defaults = hash_defaults(snapshot);
 	snapshot->default_charset = value_copy(own, "character_set_server");
 	snapshot->default_collation = value_copy(own, "collation_server");
 }

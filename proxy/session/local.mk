@@ -31,6 +31,7 @@ libsession_a_SOURCES = \
 	proxy/session/pool.h \
 	proxy/session/proxy.c \
 	proxy/session/proxy.h \
+	proxy/session/rebase.c \
 	proxy/session/reply.c \
 	proxy/session/route.c \
 	proxy/session/sessions.c \

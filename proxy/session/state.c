@@ -55,6 +55,7 @@ static struct state *copy_state(const struct state *from, uint32_t room)
 	s->variables = calloc((from ? from->count : 0) + room + 1, sizeof(*s->variables));
 	if (!from)
 		return s;
+	s->base = from->base;
 	s->schema = copy(from->schema);
 	s->role = copy(from->role);
 	for (uint32_t i = 0; i < from->count; i++) {
@@ -211,6 +212,7 @@ struct state *state_new(const struct snapshot *snapshot, int server, uint8_t cha
 	struct state_variable *fit;
 
 	s->schema = copy(schema);
+	s->base = snapshot->defaults;
 	if (server >= 0)
 		assign_server_defaults(s, snapshot, server);
 	assign_charset(s, snapshot, charset);
@@ -248,6 +250,26 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 		assign_results(s, NULL);
 	rehash(s);
 	free(text);
+	return s;
+}
+
+/* What differs from no default any more is left out, what has come to differ is written down. Where servers keep values of their own the
+ * default is not told of anybody: nobody could be given it back. */
+struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to)
+{
+	struct state *s = copy_state(state, (uint32_t)to->variable_count);
+
+	s->base = to->defaults;
+	for (size_t i = 0; i < to->variable_count; i++) {
+		const struct tracked_variable *v = &to->variables[i];
+		const struct tracked_variable *old = snapshot_variable(from, v->name, strlen(v->name));
+		bool found;
+		uint32_t at = find(state, v->name, &found);
+
+		if (old && !v->stands_for && is_state(v->name, strlen(v->name)) && (found || !v->keeps_own))
+			assign(s, v, found ? state->variables[at].value : old->primary_value);
+	}
+	rehash(s);
 	return s;
 }
 

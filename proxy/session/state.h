@@ -19,6 +19,7 @@ struct state_variable {
 struct state {
 	_Atomic unsigned refs;
 	uint64_t hash;
+	uint64_t base; /* of the defaults that the variables are told against: snapshot.defaults */
 	char *schema; /* NULL: none selected */
 	char *role;   /* the SET ROLE statement that was run, NULL: as after login */
 	uint32_t count;
@@ -39,6 +40,9 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 struct state *state_with_results(struct state *state, struct wire_bytes collation);
 struct state *state_with_schema(struct state *state, const char *schema, size_t len);
 struct state *state_with_role(struct state *state, const char *role, size_t len);
+
+/* The same values told against the primary's defaults of another snapshot. */
+struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to);
 
 /* A variable's value where it differs from the primary's default, else that default; "" when unknown. */
 const char *state_get(const struct state *state, const struct snapshot *snapshot, const char *name);

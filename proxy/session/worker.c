@@ -349,6 +349,8 @@ static void adopt(struct worker *w, struct snapshot *snapshot)
 	}
 	w->snapshot = snapshot;
 	if (before) {
+		if (before->defaults != snapshot->defaults)
+			worker_rebase(w, before);
 		leave_dead_servers(w, before);
 		snapshot_unref(before);
 	}
@@ -419,6 +421,8 @@ static void deliver_backend(struct inbox_message *message, void *owner)
 	struct server_pool *pool = worker_pool(owner, m->backend->server);
 
 	assert(pool);
+	if (m->backend->value && m->backend->value->base != pool->worker->snapshot->defaults)
+		m->backend->guard_lost = true; /* it was on its way when the others' states were told anew: a reset makes it known */
 	pool_receive(pool, m->backend);
 	free(m);
 }

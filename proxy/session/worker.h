@@ -98,6 +98,8 @@ void worker_wait_primary(struct worker *worker, struct turn *turn);
 void worker_retry_later(struct worker *worker, struct turn *turn);
 /* Advances all parked turns again. */
 void worker_unpark_all(struct worker *worker);
+/* rebase.c: the defaults that states are told against are others than in the snapshot before. */
+void worker_rebase(struct worker *worker, const struct snapshot *before);
 const struct proxy_settings *worker_settings(const struct worker *worker);
 
 #endif

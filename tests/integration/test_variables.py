@@ -37,3 +37,32 @@ def test_each_variable_reaches_other_connections(narrow, found, spelling):
 
 def test_all_variables_together(narrow, found):
     assert session_variables.differences_of_all(lambda: narrow.connect("plain", "plain", database="work"), found) == []
+
+
+LOOK = "SELECT @@div_precision_increment, @@server_id FROM work.one"
+
+
+def shown(client):
+    """Its value on the primary and where reads go."""
+    return [client.query(where + LOOK).rows[0][0] for where in (session_variables.PRIMARY, "")]
+
+
+def test_sessions_keep_their_values_when_the_default_changes(cluster, narrow):
+    """SET GLOBAL is for sessions that come later, and the connections to servers are older than both."""
+    with narrow.connect("app", "app") as old, narrow.connect("app", "app") as own:
+        own.query("SET div_precision_increment = 7")
+        assert shown(old) == [4, 4] and shown(own) == [7, 7]
+        try:
+            old.query("SET GLOBAL div_precision_increment = 7")
+            sandbox.wait_for(lambda: later(narrow) == [7, 7], 10, "the new default")
+            for _ in range(3):
+                assert shown(old) == [4, 4] and shown(own) == [7, 7] and later(narrow) == [7, 7]
+        finally:
+            own.query("SET GLOBAL div_precision_increment = 4")
+        sandbox.wait_for(lambda: later(narrow) == [4, 4], 10, "the old default")
+        assert shown(old) == [4, 4] and shown(own) == [7, 7]
+
+
+def later(narrow):
+    with narrow.connect("app", "app") as client:
+        return shown(client)
