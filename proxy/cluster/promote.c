@@ -9,6 +9,7 @@
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/events.h"
 #include "proxy/cluster/preflight.h"
+#include "proxy/cluster/quarantine.h"
 #include "proxy/cluster/semisync.h"
 
 enum {
@@ -423,6 +424,40 @@ static bool end_dumps(struct operation *op)
 	return true;
 }
 
+static bool has_extras(struct operation *op, char *mine, const char *theirs, char *first, size_t size)
+{
+	struct binlog_state a, b;
+	struct extra_range range;
+	struct gtid_set fork;
+
+	if (!binlog_state_parse(mine, &a) || !binlog_state_parse(theirs, &b) || !gtid_parse(op->fork, strlen(op->fork), &fork))
+		return false;
+	if (!quarantine_compare(&a, &b, &fork, op->from->server_id, &range, 1))
+		return false;
+	snprintf(first, size, "%u-%u-%llu", range.domain, range.server_id, (unsigned long long)range.to);
+	return true;
+}
+
+/* Who may write under read_only and came back when the lock was off has made the old primary differ: nothing stops him, so at least it
+ * is seen at once and not by a replication that breaks some day. */
+static bool compare(struct operation *op)
+{
+	char mine[POSITION_BYTES], theirs[POSITION_BYTES], first[64];
+
+	if (op->from->subject.flavour == SQL_MYSQL)
+		return true; /* super_read_only stops everybody */
+	if (!conduct_reopen(op, op->from) || !replication_history(&op->from->subject, mine))
+		return conduct_fail_line(op, op->from, "its transactions cannot be read");
+	if (!replication_history(&op->to->subject, theirs))
+		return conduct_fail_line(op, op->to, "its transactions cannot be read");
+	if (has_extras(op, mine, theirs, first, sizeof(first)))
+		return conduct_fail(op, op->from,
+				    "somebody with READ ONLY ADMIN has written there past the fence (up to %s): it differs now and has to "
+				    "re-join",
+				    first);
+	return true;
+}
+
 static bool finish_row(struct operation *op)
 {
 	op->entry.state = JOURNAL_DONE;
@@ -437,7 +472,8 @@ static bool finish_row(struct operation *op)
 static const struct step after[] = {
 	{ "release", release, NULL },	{ "unlock", unlock, NULL },	{ "demote", demote, NULL },
 	{ "forget", forget, NULL },	{ "others", lead_others, NULL }, { "events", start_events, NULL },
-	{ "scheduler", move_scheduler, NULL }, { "dumps", end_dumps, NULL }, { "finish", finish_row, NULL },
+	{ "scheduler", move_scheduler, NULL }, { "dumps", end_dumps, NULL }, { "compare", compare, NULL },
+	{ "finish", finish_row, NULL },
 };
 
 /* --- the whole --- */

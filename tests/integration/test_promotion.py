@@ -17,7 +17,7 @@ from rawmysql import MysqlError
 TABLE = "CREATE TABLE work.ledger (writer INT, seq INT, part INT, PRIMARY KEY (writer, seq, part)) ENGINE=InnoDB"
 # The steps in their order. What is killed after one of the first is undone; after one of the others, finished.
 BEFORE = ["row", "semi-sync", "events off", "prepare", "hold", "fence", "catch-up", "stop"]
-AFTER = ["reopen", "release", "unlock", "demote", "forget", "others", "events", "scheduler", "dumps", "finish"]
+AFTER = ["reopen", "release", "unlock", "demote", "forget", "others", "events", "scheduler", "dumps", "compare", "finish"]
 
 
 def tandemctl():
@@ -535,6 +535,24 @@ def test_candidate_dies_before_the_point_of_no_return(step, tmp_path):
         assert old.value("SELECT COUNT(*) FROM work.ledger") == 1
         new.start()
         sandbox.wait_for(new.replicating, what="the candidate to replicate again")
+
+
+# ---- what cannot be stopped is seen ----------------------------------------------------------------------------------
+
+@needs_fault_points
+def test_who_writes_past_the_fence_is_seen(tmp_path):
+    """Nothing stops READ ONLY ADMIN on a server that is not locked any more. That it happened is said at once."""
+    with setting(replicas=1) as (cluster, tandem):
+        old, new = cluster.servers
+        fault = Fault(tandem, f"pause:unlock:{tmp_path}/go")
+        fault.start(new)
+        sandbox.wait_for(lambda: "paused after unlock" in tandem.log_text(), what="the pause")
+        with old.connect() as writer:
+            writer.query("INSERT INTO work.ledger VALUES (7, 7, 7)")
+        (tmp_path / "go").touch()
+        report = fault.join()
+        assert primary_of(cluster) is new
+        assert report.result == "failed" and any("past the fence" in text for text in report.said("failed")), str(report)
 
 
 # ---- kill -9 of the daemon -----------------------------------------------------------------------------------------
