@@ -19,6 +19,13 @@ static void redirect_begin(struct exchange *x)
 }
 static const struct responder redirect_responder = { .name = "redirect", .begin = redirect_begin };
 
+static void absent_begin(struct exchange *x)
+{
+	response_begin(x, 503);
+	response_page(x, 503);
+}
+static const struct responder absent_responder = { .name = "absent", .begin = absent_begin };
+
 /* The same URL by https. The port of the TLS listener is not known to be the one people see: the default is assumed. */
 static void https_begin(struct exchange *x)
 {
@@ -46,6 +53,8 @@ static const struct responder *choose(struct exchange *x)
 	x->route = web_find_route(x->config->web, x->site, x->path);
 	if (x->route && x->route->target == WEB_REDIRECT)
 		return &redirect_responder;
+	if (x->route && x->route->target == WEB_ABSENT)
+		return &absent_responder;
 	return x->site->root ? &files_responder : NULL;
 }
 

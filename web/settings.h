@@ -23,6 +23,7 @@ struct web_site {
 enum web_target {
 	WEB_STATIC,   /* the site's root */
 	WEB_REDIRECT, /* elsewhere */
+	WEB_ABSENT,   /* an application or upstream: 503 */
 };
 
 /* [route HOST/PREFIX] */
