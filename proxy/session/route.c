@@ -441,7 +441,7 @@ static bool is_unbound(const struct turn *t)
 	const struct client *c = t->client;
 
 	return !m->facts && m->hint == SQL_HINT_NONE && m->target == SQL_TO_REPLICA && !c->trx && !c->pins && !c->probe && !t->statement &&
-	       c->status & SERVER_STATUS_AUTOCOMMIT;
+	       c->status & SERVER_STATUS_AUTOCOMMIT && !t->rule && !snapshot_of(t)->settings->rule_count;
 }
 
 static __attribute__((noinline)) struct route_answer route_bound(struct turn *turn)
