@@ -91,6 +91,11 @@ static void set_options(MYSQL *mysql, const struct line *line, const struct serv
 	mysql_optionsv(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
 	if (server->tls_ca && server->tls >= TLS_VERIFY_CA)
 		mysql_ssl_set(mysql, NULL, NULL, server->tls_ca, NULL, NULL);
+	/* Who pretends to have no TLS is found out after the login only, see refuse_clear(). Nothing may tell him the password. */
+	if (server->tls == TLS_VERIFY_CA)
+		mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
+			       "mysql_native_password,client_ed25519,caching_sha2_password,"
+			       "sha256_password,parsec");
 }
 
 /* The library's own words for these name an errno of its internals, or none. */
@@ -119,6 +124,17 @@ static void remember_refusal(struct line *line, MYSQL *mysql, const char *addres
 	}
 }
 
+/* The library logs in without TLS where the server offers none, whatever MYSQL_OPT_SSL_ENFORCE says. */
+static bool refuse_clear(struct line *line, MYSQL *mysql, const struct server_settings *server)
+{
+	if (server->tls < TLS_REQUIRED || mysql_get_ssl_cipher(mysql))
+		return false;
+	line->error = CR_SSL_CONNECTION_ERROR;
+	snprintf(line->error_text, sizeof(line->error_text),
+		 "it offers no TLS, which [server %s] tls asks for", server->name);
+	return true;
+}
+
 static MYSQL *dial(struct line *line, const struct server_settings *server,
 		   const struct monitor_settings *monitor, bool tls)
 {
@@ -135,9 +151,12 @@ static MYSQL *dial(struct line *line, const struct server_settings *server,
 	}
 	set_options(mysql, line, server, monitor, tls);
 	if (mysql_real_connect(mysql, target.host, monitor->user, monitor->password, NULL,
-			       target.port, target.socket, CLIENT_REMEMBER_OPTIONS))
-		return mysql;
-	remember_refusal(line, mysql, server->address, monitor->user);
+			       target.port, target.socket, CLIENT_REMEMBER_OPTIONS)) {
+		if (!tls || !refuse_clear(line, mysql, server))
+			return mysql;
+	} else {
+		remember_refusal(line, mysql, server->address, monitor->user);
+	}
 	mysql_close(mysql);
 	return NULL;
 }
