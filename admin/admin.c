@@ -49,15 +49,28 @@ static bool open_way(struct admin *a, const struct face *face, const char *name,
 	return true;
 }
 
+/* `name` is "" when `place` is the whole path. */
+static bool open_socket_at(struct admin *a, const char *place, const char *name, char *why, size_t size)
+{
+	char address[330];
+
+	snprintf(a->socket_path, sizeof(a->socket_path), "%s%s", place, name);
+	snprintf(address, sizeof(address), "unix:%s", a->socket_path);
+	return open_way(a, &face_socket, "socket", address, 0600, why, size);
+}
+
+/* The usual place may be another daemon's: then it is in state_dir, which is not. */
 static bool open_socket(struct admin *a, char *why, size_t size)
 {
 	const struct admin_settings *own = admin_settings_of(a->settings);
-	char path[300], address[320];
+	bool ok;
 
-	admin_socket_path(a->settings, path, sizeof(path));
-	snprintf(address, sizeof(address), "unix:%s", path);
-	return open_way(a, &face_socket, "socket", address, 0600, why, size) &&
-	       (!own->socket_group || give_to_group(path, own->socket_group, why, size));
+	if (own->socket)
+		ok = open_socket_at(a, own->socket, "", why, size);
+	else
+		ok = (access(ADMIN_RUN_DIR, W_OK | X_OK) == 0 && open_socket_at(a, ADMIN_RUN_DIR, "/" ADMIN_SOCKET_NAME, why, size)) ||
+		     open_socket_at(a, a->settings->state_dir, "/" ADMIN_SOCKET_NAME, why, size);
+	return ok && (!own->socket_group || give_to_group(a->socket_path, own->socket_group, why, size));
 }
 
 static bool open_console(struct admin *a, char *why, size_t size)
@@ -190,10 +203,8 @@ static void *accept_all(void *arg)
 static void log_ready(const struct admin *a)
 {
 	const struct admin_settings *own = admin_settings_of(a->settings);
-	char path[300];
 
-	admin_socket_path(a->settings, path, sizeof(path));
-	log_info(NULL, "admin: tandemctl -s %s%s%s", path, own->console_count ? ", SQL console on " : "",
+	log_info(NULL, "admin: tandemctl -s %s%s%s", a->socket_path, own->console_count ? ", SQL console on " : "",
 		 own->console_count ? own->console[0] : "");
 }
 

@@ -309,6 +309,7 @@ struct piece {
 	const char *at;
 	size_t len;
 	bool quoted;
+	bool open; /* begins with a quote that nothing closes */
 };
 
 static const char *skip_space(const char *at, const char *end)
@@ -334,11 +335,11 @@ static bool next_piece(const char **at, const char *end, struct piece *out)
 		return false;
 	close = strchr("'\"`", *p) ? memchr(p + 1, *p, (size_t)(end - p) - 1) : NULL;
 	if (close) {
-		*out = (struct piece){ p + 1, (size_t)(close - p) - 1, true };
+		*out = (struct piece){ p + 1, (size_t)(close - p) - 1, true, false };
 		*at = close + 1;
 		return true;
 	}
-	*out = (struct piece){ p, 0, false };
+	*out = (struct piece){ p, 0, false, strchr("'\"`", *p) != NULL };
 	if (*p == '=')
 		p++;
 	else
@@ -406,9 +407,14 @@ static const char *find_command(struct request *r, const char *at, const char *e
 
 static bool set_piece(struct request *r, int i, const struct piece *piece, char *why, size_t size)
 {
-	char *text = strndup(piece->at, piece->len);
+	char *text;
 	bool ok;
 
+	if (piece->open) {
+		snprintf(why, size, "a quote is not closed");
+		return false;
+	}
+	text = strndup(piece->at, piece->len);
 	if (!text) {
 		snprintf(why, size, "out of memory");
 		return false;
@@ -468,7 +474,7 @@ static bool take_sql_word(struct request *r, const char **at, const char *end, c
 	struct piece piece;
 
 	if (i >= 0 && r->command->arguments[i].kind == ARGUMENT_REST) {
-		piece = (struct piece){ *at, (size_t)(end - *at), false };
+		piece = (struct piece){ *at, (size_t)(end - *at), false, false };
 		*at = end;
 		return set_piece(r, i, &piece, why, size);
 	}
@@ -495,7 +501,7 @@ static bool take_sql_arguments(struct request *r, const char *at, const char *en
 bool command_parse_sql(const char *text, size_t len, struct request *out, char *why, size_t why_size)
 {
 	const char *end = text + len, *behind;
-	struct piece first = { text, 0, false };
+	struct piece first = { text, 0, false, false };
 	char name[64];
 
 	*out = (struct request){ 0 };

@@ -51,6 +51,7 @@ struct admin {
 	bool accepting;
 	struct way_in ways[ADMIN_LISTENERS];
 	size_t way_count;
+	char socket_path[300];
 	SSL_CTX *tls; /* of the console; NULL: none */
 	uint8_t fingerprint[32];
 	bool self_signed;
@@ -60,8 +61,6 @@ struct admin {
 	struct settings *settings;
 	unsigned clients;
 	uint32_t last_number;
-	char operation[160]; /* "promote db2, begun 3 s ago by ...": the one that runs; "" none */
-	uint64_t operation_ms;
 };
 
 /* A command being carried out. */

@@ -1,9 +1,7 @@
 #include "admin/settings.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void free_settings(void *data)
 {
@@ -34,14 +32,4 @@ bool admin_settings_init(struct settings *settings)
 struct admin_settings *admin_settings_of(const struct settings *settings)
 {
 	return settings->guests[SETTINGS_ADMIN].data;
-}
-
-void admin_socket_path(const struct settings *settings, char *out, size_t size)
-{
-	const struct admin_settings *admin = admin_settings_of(settings);
-
-	if (admin->socket)
-		snprintf(out, size, "%s", admin->socket);
-	else
-		snprintf(out, size, "%s/" ADMIN_SOCKET_NAME, access(ADMIN_RUN_DIR, W_OK | X_OK) == 0 ? ADMIN_RUN_DIR : settings->state_dir);
 }

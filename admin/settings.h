@@ -7,7 +7,7 @@
 #include "proxy/settings.h"
 
 struct admin_settings {
-	char *socket;	    /* path; NULL: by the rule of admin_socket_path() */
+	char *socket;	    /* path; NULL: see below */
 	char *socket_group; /* who may use it besides the daemon's own user; NULL: nobody */
 	char **console;	    /* addresses of the SQL console */
 	size_t console_count;
@@ -21,9 +21,7 @@ bool admin_settings_init(struct settings *settings);
 /* Never NULL once admin_settings_init() has succeeded. */
 struct admin_settings *admin_settings_of(const struct settings *settings);
 
-/* Where the Unix socket is: the setting, else /run/tandem/tandem.sock when that directory can be written to, else tandem.sock in state_dir. */
-void admin_socket_path(const struct settings *settings, char *out, size_t size);
-
+/* Where the Unix socket is when no setting tells: here when the directory can be written to, else in state_dir. */
 #define ADMIN_RUN_DIR "/run/tandem"
 #define ADMIN_SOCKET_NAME "tandem.sock"
 
