@@ -346,10 +346,9 @@ class Server:
         """Runs a statement as root and returns its rows (a list of tuples) or None."""
         try:
             return self.root().query(statement).rows
-        except (OSError, rawmysql.ProtocolError):
-            if self.admin:
-                self.admin.socket.close()
-            self.admin = None
+        except (OSError, rawmysql.ProtocolError, rawmysql.MysqlError) as error:
+            if not isinstance(error, rawmysql.MysqlError) or error.number in (1927, 1053, 1317):
+                self.forget_connection()
             raise
 
     def value(self, statement):
@@ -361,6 +360,7 @@ class Server:
 
     def row(self, statement):
         """The first row as a dictionary, for SHOW SLAVE STATUS and its like; {} when there is none."""
+        self.sql("SELECT 1")  # opens the connection anew when somebody has ended it
         result = self.root().query(statement)
         return dict(zip((column.name for column in result.columns), result.rows[0])) if result.rows else {}
 

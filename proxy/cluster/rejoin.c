@@ -128,9 +128,54 @@ static bool compare_mysql(struct operation *op)
 	return true;
 }
 
+static const char *const semi_sync_names[][2] = {
+	[SQL_MARIADB] = { "rpl_semi_sync_master_enabled", "rpl_semi_sync_slave_enabled" },
+	[SQL_MYSQL] = { "rpl_semi_sync_source_enabled", "rpl_semi_sync_replica_enabled" },
+};
+
+/* A replica that waits for acknowledgements of its own applies nothing when it has no replicas; and a commit that waits for one holds
+ * read_only up. Where semi-sync is not known there is nothing to set. */
+static void free_waiting_commits(struct operation *op)
+{
+	if (!conduct_say(op->to, "SET GLOBAL %s = 0", semi_sync_names[op->to->subject.flavour][0]))
+		log_debug(NULL, "server %s: %s", op->to->subject.name, op->to->line.error_text);
+}
+
+static void acknowledge(struct operation *op)
+{
+	if (op->from->member->seen.semi_sync != SEMI_SYNC_OFF &&
+	    !conduct_say(op->to, "SET GLOBAL %s = 1", semi_sync_names[op->to->subject.flavour][1]))
+		log_warning(NULL, "server %s: it will not acknowledge what it receives: %s", op->to->subject.name, op->to->line.error_text);
+}
+
+/* Whoever is still connected there waits for what will not come, and a commit that waits for a replica holds read_only up. Cut off
+ * before it is let go, so that nobody hears that it is stored. */
+static bool end_connections(struct operation *op)
+{
+	char statement[512];
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+	unsigned ended = 0;
+
+	snprintf(statement, sizeof(statement),
+		 "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER NOT IN ('system user', "
+		 "'event_scheduler', '%.100s', '%.100s') AND COMMAND NOT IN ('Daemon', 'Binlog Dump', 'Binlog Dump GTID')",
+		 op->settings->monitor.user, op->settings->replication.user ? op->settings->replication.user : "");
+	result = line_query(&op->to->line, statement);
+	while (result && (row = mysql_fetch_row(result)))
+		ended += conduct_say(op->to, "KILL CONNECTION %s", row_text(row, 0));
+	mysql_free_result(result);
+	if (ended)
+		log_info(NULL, "server %s: %u connections that were still open there are ended", op->to->subject.name, ended);
+	return result != NULL;
+}
+
 /* Nothing is written there while it is judged, and what it received from another server and has not applied is not wanted. */
 static bool quiet(struct operation *op)
 {
+	if (!end_connections(op))
+		return conduct_fail_line(op, op->to, "its connections cannot be listed");
+	free_waiting_commits(op);
 	if (!replication_set_read_only(&op->to->subject))
 		return conduct_fail_line(op, op->to, "it cannot be made read-only");
 	if (!replication_stop(&op->to->subject))
@@ -181,27 +226,12 @@ static bool has_tls_link(const struct operation *op)
 	return tls;
 }
 
-/* A replica that waits for acknowledgements of its own applies nothing when it has no replicas. */
-static void set_semi_sync(struct operation *op)
-{
-	static const char *const names[][2] = {
-		[SQL_MARIADB] = { "rpl_semi_sync_master_enabled", "rpl_semi_sync_slave_enabled" },
-		[SQL_MYSQL] = { "rpl_semi_sync_source_enabled", "rpl_semi_sync_replica_enabled" },
-	};
-	const char *const *mine = names[op->to->subject.flavour];
-
-	/* Where they are not known there is nothing to set. */
-	if (conduct_say(op->to, "SET GLOBAL %s = 0", mine[0]) && op->from->member->seen.semi_sync != SEMI_SYNC_OFF &&
-	    !conduct_say(op->to, "SET GLOBAL %s = 1", mine[1]))
-		log_warning(NULL, "server %s: it will not acknowledge what it receives: %s", op->to->subject.name, op->to->line.error_text);
-}
-
 static bool follow(struct operation *op)
 {
 	struct replication_source source;
 	char host[256];
 
-	set_semi_sync(op);
+	acknowledge(op);
 	conduct_source(op, op->from, &source, host);
 	source.tls = has_tls_link(op);
 	if (!replication_demote_to(&op->to->subject, &source))
@@ -248,7 +278,7 @@ static bool follow_from_common(struct operation *op)
 	struct replication_source source;
 	char host[256];
 
-	set_semi_sync(op);
+	acknowledge(op);
 	conduct_source(op, op->from, &source, host);
 	source.tls = has_tls_link(op);
 	if (!replication_follow(&op->to->subject, &source))
@@ -311,24 +341,26 @@ static bool make_anew(struct operation *op)
 	return await_clone(op) && conduct_note(op, op->to, "clone_command done");
 }
 
-static bool compare_clone(struct operation *op)
+static bool compare_again(struct operation *op)
 {
 	struct homecoming *h = homecoming_of(op);
 
 	if (!compare(op))
 		return false;
-	return !h->transactions || conduct_fail(op, op->to, "the clone still has transactions that %s has not", op->from->subject.name);
+	return !h->transactions || conduct_fail(op, op->to, "it has transactions that %s has not", op->from->subject.name);
 }
 
 /* ---- The whole ---- */
 
-static const struct step judging[] = { { "quiet", quiet, NULL }, { "compare", compare, NULL } };
-static const struct step joining[] = { { "follow", follow, NULL } };
-static const struct step dropping[] = { { "drop", drop_extras, NULL }, { "follow", follow_from_common, NULL } };
+/* Compared once before anything is touched: a transaction that still waits for its acknowledgement is dropped by the server itself when
+ * it is restarted with init_rpl_role = SLAVE, but no more once it was let go. */
+static const struct step judging[] = { { "compare", compare, NULL } };
+static const struct step joining[] = { { "quiet", quiet, NULL }, { "compare", compare_again, NULL }, { "follow", follow, NULL } };
+static const struct step dropping[] = { { "quiet", quiet, NULL }, { "drop", drop_extras, NULL }, { "follow", follow_from_common, NULL } };
 static const struct step cloning[] = {
 	{ "clone", make_anew, NULL },
 	{ "quiet", quiet, NULL },
-	{ "compare", compare_clone, NULL },
+	{ "compare", compare_again, NULL },
 	{ "follow", follow, NULL },
 };
 
@@ -348,20 +380,33 @@ static enum operation_result sum_up(struct operation *op, bool done)
 	return OPERATION_DONE;
 }
 
+/* Nobody is to write there, if that can be had without letting anything go. */
+static void close_to_writers(struct operation *op)
+{
+	if (op->to->line.mysql && !replication_set_read_only(&op->to->subject))
+		report_add(op->report, REMARK_WARNING, "quarantine", op->to->subject.name, -1, "it is not read-only: %s",
+			   op->to->line.error_text);
+}
+
 static enum operation_result quarantine(struct operation *op)
 {
 	struct homecoming *h = homecoming_of(op);
 	struct report *r = op->report;
 	const char *name = op->to->subject.name;
+	char first[100] = "";
 
+	if (h->range_count)
+		snprintf(first, sizeof(first), ", beginning with %u-%u-%" PRIu64, h->ranges[0].domain, h->ranges[0].server_id,
+			 h->ranges[0].from + 1);
 	if (op->request->accept)
 		refuse(op, is_mysql(op) ? "it has transactions of its own, which cannot be looked into on MySQL: clone it"
 					: "not all of its own transactions are known to change no data: only FLUSH, ANALYZE and their "
 					  "like may be dropped. Clone it");
 	snprintf(r->summary, sizeof(r->summary),
-		 "%s has %" PRIu64 " transactions of its own, beginning with %.100s: it stays out. `tandemctl rejoin %.64s` %s", name,
-		 h->transactions, h->extra_count ? h->extras[0].gtid : h->mysql_extra, name,
+		 "%s has %" PRIu64 " transactions of its own%s: it stays out. `tandemctl rejoin %.64s` %s", name, h->transactions, first,
+		 name,
 		 op->settings->monitor.clone_command ? "makes it anew" : "makes it anew once [monitor] clone_command is set");
+	close_to_writers(op);
 	report_add(r, REMARK_REFUSAL, "quarantine", name, -1, "%s", r->summary);
 	history_note(op->cluster->history, "quarantine", name, "%s", r->summary);
 	return OPERATION_REFUSED;

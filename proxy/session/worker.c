@@ -307,8 +307,14 @@ static void lose_all(struct backend_list *list)
 		backend_lost(b, "its server does not answer", 0, NULL, NULL);
 }
 
+/* It was the primary until another took over without it: whatever it still answers is no part of the cluster's history. */
+static bool is_deposed(const struct server_view *before, const struct server_view *now)
+{
+	return before->role == ROLE_PRIMARY && now->role == ROLE_STRAY;
+}
+
 /* A silent replica keeps its sockets open: what waits for it goes elsewhere. A silent primary has no elsewhere: if it comes back, so do
- * its answers; if it is gone, its sockets end. */
+ * its answers; if it is gone, its sockets end. Until it is deposed. */
 static void leave_dead_servers(struct worker *w, const struct snapshot *before)
 {
 	const struct snapshot *s = w->snapshot;
@@ -317,7 +323,8 @@ static void leave_dead_servers(struct worker *w, const struct snapshot *before)
 		if (s->servers[i].health != HEALTH_DOWN || (int)i == s->primary || s->servers[i].role == ROLE_PRIMARY)
 			continue;
 		for (size_t j = 0; j < before->server_count; j++)
-			if (before->servers[j].server == s->servers[i].server && before->servers[j].health != HEALTH_DOWN) {
+			if (before->servers[j].server == s->servers[i].server &&
+			    (before->servers[j].health != HEALTH_DOWN || is_deposed(&before->servers[j], &s->servers[i]))) {
 				lose_all(&w->pools[i]->busy);
 				lose_all(&w->pools[i]->free);
 				lose_all(&w->pools[i]->held);
