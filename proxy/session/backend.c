@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proxy/session/freeze.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/worker.h"
 
@@ -221,6 +222,7 @@ void backend_leave(struct backend *backend, const char *why)
 void backend_free(struct backend *b)
 {
 	backend_login_free(b);
+	freeze_end(b);
 	wire_walk_fini(&b->walker);
 	buf_fini(&b->in);
 	buf_fini(&b->captured);
@@ -360,6 +362,15 @@ struct state *backend_fresh_value(const struct backend *b, const char *schema)
 	return state_new(b->worker->snapshot, b->pool->index, b->charset, schema);
 }
 
+/* Takes the reference over. */
+static struct state *reset_state(struct state *fresh, bool mysql)
+{
+	struct state *s = mysql ? state_ref(fresh) : state_with_forgotten(fresh);
+
+	state_unref(fresh);
+	return s;
+}
+
 /* MariaDB's COM_RESET_CONNECTION goes back to the character set of the login, MySQL's to the server's own. */
 static struct state *reset_value(const struct backend *b)
 {
@@ -367,7 +378,7 @@ static struct state *reset_value(const struct backend *b)
 	int index = b->pool->index;
 	bool mysql = index >= 0 && snapshot->servers[index].flavour == SQL_MYSQL;
 
-	return state_new(snapshot, index, mysql ? 0 : b->charset, b->value->schema);
+	return reset_state(state_new(snapshot, index, mysql ? 0 : b->charset, b->value->schema), mysql);
 }
 
 bool backend_reset(struct backend *backend, enum expect_what what)

@@ -44,6 +44,8 @@ enum expect_what {
 	EXPECT_PREPARE, /* a prepare for the turn: note the id */
 	EXPECT_PROBE,	/* after an ERR: only its flags and tracking matter */
 	EXPECT_CAPTURE, /* rows are kept in `captured`, then handed to the turn */
+	EXPECT_FREEZE,	/* the same for freeze.c; `slot` says which part */
+	EXPECT_RESTORE, /* for the turn: a SIGNAL that makes a list of errors. It answers ERR */
 	EXPECT_CLEAN,	/* a leaving session's connection is being reset; then it is free */
 };
 
@@ -51,7 +53,7 @@ struct expect {
 	uint8_t what;  /* enum expect_what */
 	uint8_t reply; /* enum reply_kind */
 	bool failed;   /* an ERR came */
-	uint32_t slot; /* EXPECT_PREPARE: the entry of the statement cache */
+	uint32_t slot; /* EXPECT_PREPARE: the entry of the statement cache; EXPECT_FREEZE: the part */
 };
 
 struct backend {
@@ -84,7 +86,7 @@ struct backend {
 	bool tainted;	   /* its last session left something behind: reset before another uses it */
 	bool shows_timeout; /* its wait_timeout is what its session believes it to be, not the longest there is */
 	bool has_diagnostics; /* warnings or errors of a statement may still be listed on it */
-	bool freezing;	   /* its session's values are being asked for, so that somebody else can have it */
+	bool freezing;	   /* its session's values are being asked for, see freeze.c */
 	bool in_use;	   /* counted in its pool's `in_use` */
 	bool retire;	   /* close it as soon as it is free */
 	bool guard_lost;   /* a replica's: somebody made it writable */
@@ -99,6 +101,7 @@ struct backend {
 	size_t unwanted; /* LEAVING: bytes read and forgotten */
 	struct buf in; /* pieces of login packets, and captured rows */
 	struct buf captured;
+	struct freeze *freeze;
 	struct statement_cache statements;
 	uint64_t since_ms; /* connecting: began; free: free since */
 	struct login_exchange *login; /* only until SETUP */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
@@ -352,6 +353,7 @@ void client_free(struct client *c)
 	client_pins_clear(c);
 	free(c->pins);
 	free(c->uvars);
+	freeze_forget_list(c);
 	free(c->seen);
 	free(c->host);
 	state_unref(c->value);
@@ -440,6 +442,7 @@ void client_detach(struct client *client, struct backend *backend)
 		client->found_rows_there = false;
 	if (client->diag_at == backend)
 		client->diag_open = false;
+	freeze_end(backend);
 	forget(&client->found_at, backend);
 	forget(&client->diag_at, backend);
 	forget(&client->probe, backend);
@@ -461,7 +464,7 @@ void client_detach(struct client *client, struct backend *backend)
 bool client_needs_backend(const struct client *client, const struct backend *backend)
 {
 	return client->trx == backend || (client->pinned == backend && client_is_pinned(client)) || client->cursor_at == backend ||
-	       client->uvars_at == backend || client->probe == backend;
+	       (client->uvars_at == backend && !client->uvars) || client->probe == backend;
 }
 
 bool client_lost_backend(struct client *client, struct backend *backend, const char *why)
@@ -473,8 +476,8 @@ bool client_lost_backend(struct client *client, struct backend *backend, const c
 			client->last_id_lost = true;
 		return false;
 	}
-	if (client->probe == backend && client->trx != backend && client->uvars_at != backend && client->cursor_at != backend &&
-	    !(client->pinned == backend && client_is_pinned(client)))
+	if (client->probe == backend && client->trx != backend && (client->uvars_at != backend || client->uvars) &&
+	    client->cursor_at != backend && !(client->pinned == backend && client_is_pinned(client)))
 		return false; /* only its flags were in doubt, and they died with it */
 	snprintf(message, sizeof(message), "tandem: connection to %s lost with session state that cannot be restored: %s",
 		 backend->server_name, why);

@@ -17,6 +17,7 @@
 #include "proxy/session/state.h"
 #include "proxy/session/statement.h"
 
+struct frozen_list;
 struct named;
 struct turn;
 struct worker;
@@ -89,8 +90,8 @@ struct client {
 	bool token_unknown;	/* it read on the primary: what it has seen may be newer than its token */
 	bool last_gone;		/* the connection that ran its last statement was taken away, or has run one of Tandem's own since */
 	bool found_rows_there;	/* FOUND_ROWS() is known to the connection `found_at` only */
-	bool diag_open;		/* the last warnings or errors are still listed, at `diag_at` */
-	bool pending_last;	/* it may still ask about its last statement: warnings, FOUND_ROWS, an insert id */
+	bool diag_open;		/* the last warnings or errors are still listed, at `diag_at` or in `list` */
+	bool asks_binary;	/* it has prepared a question about its last statement, into which no values can be written */
 	bool is_serializable;	/* by its isolation level */
 	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before, or its schema is a server's */
 	bool wrote;		/* its open transaction, or else its last statement on the primary, may have written; see gate.c */
@@ -100,12 +101,12 @@ struct client {
 	struct backend *trx;	  /* a transaction is open there */
 	struct backend *last;	  /* ran its last statement */
 	struct backend *found_at; /* see found_rows_there */
-	struct backend *diag_at;  /* whose list of warnings and errors is the session's; NULL: not known, the list is empty */
+	struct backend *diag_at;  /* whose list of warnings and errors is the session's; NULL: the list is frozen, or empty */
 	struct backend *probe;	  /* an ERR left its flags and tracking unknown */
 	struct backend *uvars_at; /* its user variables live there; NULL: in `uvars`, or none */
 	struct backend *last_id_at;
 	struct backend *cursor_at; /* where its cursors and long data are */
-	char *uvars;		   /* frozen: "SET @`a`=1,@`b`='x'" */
+	char *uvars;		   /* frozen: "SET @`a`=1,@`b`=_utf8mb4 x'78' COLLATE ..."; kept while they are not changed */
 	int64_t row_count;	   /* ROW_COUNT() and FOUND_ROWS() of its last statement */
 	uint64_t found_rows;
 	struct pins *pins;	   /* NULL: none ever */
@@ -121,6 +122,9 @@ struct client {
 	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct statement_table statements;
 	struct named *named; /* text PREPAREs */
+	struct frozen_list *list;  /* the warnings and errors of its last statement; NULL: see diag_at */
+	uint16_t error_code;	   /* the last error that it was told, */
+	char error_state[6];	   /* and its SQLSTATE, which lists do not show */
 	uint32_t wait_timeout_s;  /* as it has set it; 0: never */
 	uint64_t wait_timeout_ms; /* after which it is closed; 0: none */
 };

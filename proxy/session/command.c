@@ -41,11 +41,22 @@ static void judge_text(struct turn *t)
 	look_for_timeout(t);
 }
 
-/* With the values written in it asks about nothing, or only about warnings. */
-static void judge_again(struct turn *t)
+bool turn_set_text(struct turn *turn, const char *text, size_t len)
 {
-	sql_classify(&t->client->sql, t->text, t->text_len, &t->own);
-	t->is_read = t->own.target == SQL_TO_REPLICA && !(t->own.facts & SQL_F_SETS_UVAR);
+	if (!turn_grow(turn, len + 5))
+		return false;
+	wire_put_header(turn->packet, (uint32_t)len + 1, 0);
+	memcpy(turn->packet + 5, text, len);
+	turn->packet_len = len + 5;
+	turn->text = (const char *)turn->packet + 5;
+	turn->text_len = len;
+	return true;
+}
+
+void turn_judge_again(struct turn *turn)
+{
+	sql_classify(&turn->client->sql, turn->text, turn->text_len, &turn->own);
+	turn->is_read = turn->own.target == SQL_TO_REPLICA && !(turn->own.facts & SQL_F_SETS_UVAR);
 }
 
 /* It goes where what it executes would go. */
@@ -75,8 +86,6 @@ static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
-	if (t->meaning->facts & SQL_F_READS_LAST && diagnose_rewrite(t))
-		judge_again(t);
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);
 	return !kills_session(t);
@@ -143,11 +152,13 @@ static bool on_reset_connection(struct turn *t)
 	const struct snapshot *s = c->worker->snapshot;
 	bool mysql = s->primary >= 0 && s->servers[s->primary].flavour == SQL_MYSQL; /* see backend_reset */
 	struct state *fresh = state_new(s, -1, mysql ? 0 : c->charset, c->value->schema);
-	struct state *value = c->value->role ? state_with_role(fresh, c->value->role, strlen(c->value->role)) : state_ref(fresh);
+	struct state *same_role = c->value->role ? state_with_role(fresh, c->value->role, strlen(c->value->role)) : state_ref(fresh);
+	struct state *value = mysql ? state_ref(same_role) : state_with_forgotten(same_role);
 
 	client_forget_session(c); /* all but schema and role */
 	client_set_value(c, value);
 	state_unref(value);
+	state_unref(same_role);
 	state_unref(fresh);
 	turn_ok(t);
 	return false;

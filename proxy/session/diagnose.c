@@ -1,37 +1,92 @@
 /*
- * ROW_COUNT() and FOUND_ROWS() belong to a connection, and connections change hands and run statements of Tandem's own: both values went by
- * in the reply to the session's last statement. The connection that ran it is asked as long as nothing else has run there; later the
- * values are written into the question.
+ * What may be asked about the last statement belongs to a connection, and connections change hands and run statements of Tandem's own.
+ * ROW_COUNT() and FOUND_ROWS() went by in the reply and are written into the question. The list of warnings and errors is asked where it
+ * is; when that connection has been taken away, or the question needs another one, the list was or is frozen (freeze.c): then its counts
+ * are written into the question, a list of one is made again by a SIGNAL, and SHOW WARNINGS of a longer one is answered here.
  */
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "proxy/session/freeze.h"
+#include "proxy/session/named.h"
+#include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
+#include "proxy/session/worker.h"
 
-struct asked {
-	const char *name;
-	size_t len;
+/* ---- Words ---- */
+
+static bool is_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '_' || c == '$' || c == '.';
+}
+
+static bool has_word(const char *text, size_t len, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; text && i + n <= len; i++)
+		if ((text[i] | 0x20) == word[0] && !strncasecmp(text + i, word, n) && (!i || !is_word(text[i - 1])) &&
+		    (i + n == len || !is_word(text[i + n])))
+			return true;
+	return false;
+}
+
+bool turn_has_word(const struct turn *turn, const char *word)
+{
+	return has_word(turn->text, turn->text_len, word);
+}
+
+/* "from" as a word: near enough to "reads a table". */
+static bool reads_table(const char *text, size_t len)
+{
+	return has_word(text, len, "from") && !has_word(text, len, "dual");
+}
+
+static bool has_from(const struct turn *t)
+{
+	return reads_table(t->text, t->text_len);
+}
+
+/* The text of a statement that is prepared or run by name, quotes and all. */
+static bool uses_table(const char *text, size_t len)
+{
+	static const char *const words[] = { "insert", "update", "delete", "replace", "create", "drop", "alter", "truncate", "rename",
+					     "table", "nextval", "lastval" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (has_word(text, len, words[i]))
+			return true;
+	return reads_table(text, len);
+}
+
+/* ---- What is asked ---- */
+
+enum question { ASKS_NOTHING, ASKS_ROW_COUNT, ASKS_FOUND_ROWS, ASKS_WARNINGS, ASKS_ERRORS };
+
+static const struct {
+	const char *word;
+	enum question asks;
+	bool is_function;
+} words[] = {
+	{ "row_count", ASKS_ROW_COUNT, true },
+	{ "found_rows", ASKS_FOUND_ROWS, true },
+	{ "@@warning_count", ASKS_WARNINGS, false },
+	{ "@@session.warning_count", ASKS_WARNINGS, false },
+	{ "@@local.warning_count", ASKS_WARNINGS, false },
+	{ "@@error_count", ASKS_ERRORS, false },
+	{ "@@session.error_count", ASKS_ERRORS, false },
+	{ "@@local.error_count", ASKS_ERRORS, false },
 };
 
-static const struct asked row_count = { "row_count", 9 }, found_rows = { "found_rows", 10 };
-
-/* The length of "name ( )" at `at`; 0 when it is something else. */
-static size_t call_length(const char *at, const char *end, const struct asked *f)
+static const char *skip_spaces(const char *at, const char *end)
 {
-	const char *p = at;
-
-	if ((size_t)(end - at) < f->len + 2 || strncasecmp(at, f->name, f->len))
-		return 0;
-	p += f->len;
-	while (p < end && isspace((unsigned char)*p))
-		p++;
-	if (p == end || *p++ != '(')
-		return 0;
-	while (p < end && isspace((unsigned char)*p))
-		p++;
-	return p < end && *p == ')' ? (size_t)(p + 1 - at) : 0;
+	while (at < end && isspace((unsigned char)*at))
+		at++;
+	return at;
 }
 
 /* Past a quoted run that begins at `at`. */
@@ -44,38 +99,266 @@ static const char *skip_quoted(const char *at, const char *end)
 	return at < end ? at + 1 : end;
 }
 
-static bool is_word(char c)
+/* The question that stands at `at`, and its length. */
+static enum question question_at(const char *text, const char *at, const char *end, size_t *len)
 {
-	return isalnum((unsigned char)c) || c == '_' || c == '$' || c == '.';
+	if (at > text && (is_word(at[-1]) || at[-1] == '@'))
+		return ASKS_NOTHING;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t n = strlen(words[i].word);
+		const char *p = at + n;
+
+		if ((size_t)(end - at) < n || strncasecmp(at, words[i].word, n) || (p < end && is_word(*p)))
+			continue;
+		if (words[i].is_function) {
+			p = skip_spaces(p, end);
+			p = p < end && *p == '(' ? skip_spaces(p + 1, end) : end;
+			if (p == end || *p++ != ')')
+				continue;
+		}
+		*len = (size_t)(p - at);
+		return words[i].asks;
+	}
+	return ASKS_NOTHING;
 }
 
-/* A call that is a column of its own keeps its name in the result. */
-static bool is_whole_column(const char *text, const char *at, const char *after, const char *end)
+/* Bits by enum question. Statements behind a semicolon ask about the one in front of them. */
+static unsigned questions_in(const struct turn *t)
 {
-	const char *before = at;
+	const char *at = t->text, *end = at + t->text_len;
+	unsigned found = 0;
+	size_t len;
 
-	while (before > text && isspace((unsigned char)before[-1]))
-		before--;
-	while (after < end && isspace((unsigned char)*after))
-		after++;
-	return ((before - text >= 6 && !strncasecmp(before - 6, "select", 6)) || (before > text && before[-1] == ',')) &&
-	       (after == end || *after == ',' || *after == ';');
-}
-
-/* The next call of either function from `at` on, outside of quotes; NULL: none. */
-static const char *next_call(const struct turn *t, const char *at, const struct asked *f)
-{
-	const char *end = t->text + t->text_len;
-
-	while (at < end) {
+	while (at < end && *at != ';') {
 		if (*at == '\'' || *at == '"' || *at == '`') {
 			at = skip_quoted(at, end);
 			continue;
 		}
-		if ((at == t->text || !is_word(at[-1])) && call_length(at, end, f))
-			return at;
+		found |= 1u << question_at(t->text, at, end, &len);
 		at++;
 	}
+	return found;
+}
+
+/* ---- Writing values into a question ---- */
+
+static void put_value(char *out, size_t size, const struct client *c, enum question asks)
+{
+	/* LEAST and the sum make it of the type and length that the function's or variable's own result has */
+	switch (asks) {
+	case ASKS_ROW_COUNT:
+		snprintf(out, size, "(0+LEAST(%lld,9223372036854775807))", (long long)c->row_count);
+		break;
+	case ASKS_FOUND_ROWS:
+		snprintf(out, size, "(0+LEAST(%llu,9223372036854775807))", (unsigned long long)c->found_rows);
+		break;
+	default:
+		snprintf(out, size, "LEAST(CAST(%llu AS UNSIGNED),18446744073709551615)",
+			 !c->list ? 0 : (unsigned long long)(asks == ASKS_WARNINGS ? c->list->warnings : c->list->errors));
+	}
+}
+
+/* An expression of the select list is named by its text. */
+struct item {
+	const char *from; /* where it begins in the question; NULL: not in a select list */
+	bool changed;
+};
+
+struct rewrite {
+	const struct turn *turn;
+	const char *at, *end;
+	char out[8192];
+	size_t len;
+	bool any, full;
+	int depth; /* of brackets */
+	struct item item;
+};
+
+static void put(struct rewrite *r, const char *text, size_t len)
+{
+	if (r->len + len > sizeof(r->out)) {
+		r->full = true;
+		return;
+	}
+	memcpy(r->out + r->len, text, len);
+	r->len += len;
+}
+
+static bool word_here(const struct rewrite *r, const char *word)
+{
+	size_t n = strlen(word);
+
+	return (size_t)(r->end - r->at) >= n && !strncasecmp(r->at, word, n) && (r->at == r->turn->text || !is_word(r->at[-1])) &&
+	       (r->at + n == r->end || !is_word(r->at[n]));
+}
+
+static bool ends_select_list(const struct rewrite *r)
+{
+	static const char *const after[] = { "from", "into", "where", "limit", "order", "group", "having", "union", "for", "procedure", "as",
+					     "except", "intersect" };
+
+	if (*r->at == ';')
+		return true;
+	for (size_t i = 0; i < sizeof(after) / sizeof(after[0]); i++)
+		if (word_here(r, after[i]))
+			return true;
+	return false;
+}
+
+/* "a+1 b": the last word stands behind a space and no operator. */
+static bool has_bare_alias(const char *from, const char *to)
+{
+	const char *word = to;
+
+	while (word > from && (is_word(word[-1]) || word[-1] == '`' || word[-1] == '"' || word[-1] == '\''))
+		word--;
+	if (word == to || word == from || !isspace((unsigned char)word[-1]))
+		return false;
+	while (word > from && isspace((unsigned char)word[-1]))
+		word--;
+	return word > from && (is_word(word[-1]) || word[-1] == ')' || word[-1] == '`');
+}
+
+/* A changed expression without a name of its own gets the name that it would have had. */
+static void end_item(struct rewrite *r, bool named)
+{
+	const char *from = r->item.from, *to = r->at;
+
+	if (from && r->item.changed && !named) {
+		from = skip_spaces(from, to);
+		while (to > from && isspace((unsigned char)to[-1]))
+			to--;
+		if (!has_bare_alias(from, to) && !memchr(from, '`', (size_t)(to - from))) {
+			while (r->len && isspace((unsigned char)r->out[r->len - 1]))
+				r->len--;
+			put(r, " AS `", 5);
+			put(r, from, (size_t)(to - from));
+			put(r, "` ", to < r->at ? 2 : 1);
+		}
+	}
+	r->item = (struct item){ 0 };
+}
+
+static void copy_quoted(struct rewrite *r)
+{
+	const char *past = skip_quoted(r->at, r->end);
+
+	put(r, r->at, (size_t)(past - r->at));
+	r->at = past;
+}
+
+static void rewrite_step(struct rewrite *r, unsigned replace)
+{
+	size_t len = 0;
+	enum question asks = question_at(r->turn->text, r->at, r->end, &len);
+	char value[96];
+
+	if (1u << asks & replace) {
+		put_value(value, sizeof(value), r->turn->client, asks);
+		put(r, value, strlen(value));
+		r->at += len;
+		r->any = r->item.changed = true;
+		return;
+	}
+	if (!r->depth && r->item.from && ends_select_list(r))
+		end_item(r, word_here(r, "as"));
+	if (!r->depth && r->item.from && *r->at == ',') {
+		end_item(r, false);
+		r->item.from = r->at + 1;
+	}
+	r->depth += (*r->at == '(') - (*r->at == ')');
+	if (!r->depth && word_here(r, "select")) {
+		put(r, r->at, 6);
+		r->at += 6;
+		r->item = (struct item){ .from = r->at };
+		return;
+	}
+	put(r, r->at++, 1);
+}
+
+static bool rewrite(struct turn *turn, unsigned replace)
+{
+	struct rewrite r = { .turn = turn, .at = turn->text, .end = turn->text + turn->text_len };
+
+	while (r.at < r.end && *r.at != ';' && !r.full) {
+		if (*r.at == '\'' || *r.at == '"' || *r.at == '`')
+			copy_quoted(&r);
+		else
+			rewrite_step(&r, replace);
+	}
+	if (!r.depth)
+		end_item(&r, false);
+	put(&r, r.at, (size_t)(r.end - r.at));
+	return r.any && !r.full && turn_set_text(turn, r.out, r.len);
+}
+
+/* Elsewhere the words may stand for something that is kept, such as a default value or a routine's body. */
+static bool may_rewrite(const struct turn *t)
+{
+	switch (t->meaning->verb) {
+	case SQL_SELECT:
+	case SQL_DO:
+	case SQL_SET:
+	case SQL_INSERT:
+	case SQL_REPLACE:
+	case SQL_UPDATE:
+	case SQL_DELETE:
+	case SQL_CALL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- Before a question is routed ---- */
+
+static bool is_live(const struct client *c)
+{
+	return c->diag_open && c->diag_at;
+}
+
+static bool asks_list(const struct turn *t, unsigned questions)
+{
+	enum sql_verb verb = t->meaning->verb;
+
+	return verb == SQL_DIAGNOSTICS || verb == SQL_SHOW || questions & (1u << ASKS_WARNINGS | 1u << ASKS_ERRORS) ||
+	       t->meaning->facts & SQL_F_MULTI;
+}
+
+bool diagnose_asks_list(const struct turn *turn)
+{
+	return asks_list(turn, questions_in(turn));
+}
+
+/* Can the question be asked on this connection, which knows the answer? */
+static bool may_ask_at(const struct turn *t, const struct backend *home)
+{
+	const struct client *c = t->client;
+	uint64_t facts = t->meaning->facts;
+
+	if (c->trx)
+		return c->trx == home;
+	if (client_pins_all(c))
+		return c->pinned == home;
+	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
+		return c->last_id_at == home;
+	if (facts & (SQL_F_READS_UVAR | SQL_F_SETS_UVAR) && c->uvars_at && t->meaning->verb != SQL_DIAGNOSTICS)
+		return c->uvars_at == home;
+	return t->meaning->target != SQL_TO_PRIMARY || !home->is_replica;
+}
+
+/* The connection whose answer has to be known by value first; NULL: none. */
+static struct backend *to_freeze(const struct turn *t, unsigned questions)
+{
+	const struct client *c = t->client;
+	bool list = asks_list(t, questions) && is_live(c), found = questions & 1u << ASKS_FOUND_ROWS && c->found_rows_there && c->found_at;
+
+	if (t->meaning->verb == SQL_DIAGNOSTICS && list && !turn_text_has(t, "condition"))
+		return c->diag_at; /* it may ask for ROW_COUNT, too */
+	if (list && (!may_ask_at(t, c->diag_at) || (found && c->found_at != c->diag_at)))
+		return c->diag_at;
+	if (found && !may_ask_at(t, c->found_at))
+		return c->found_at;
 	return NULL;
 }
 
@@ -90,74 +373,407 @@ static bool is_untouched(const struct client *c, const struct backend *b)
 /* The connection that can answer for itself. */
 static struct backend *knows_itself(const struct turn *t)
 {
-	struct client *c = t->client;
-	bool rows, found;
+	const struct client *c = t->client;
+	unsigned questions;
 
-	if (t->meaning->facts & SQL_F_MULTI || !is_untouched(c, c->last))
+	if (t->meaning->facts & SQL_F_MULTI || !is_untouched(c, c->last) || !may_ask_at(t, c->last))
 		return NULL;
-	if (c->last->is_replica && t->meaning->target == SQL_TO_PRIMARY)
+	questions = questions_in(t);
+	if (!(questions & (1u << ASKS_ROW_COUNT | 1u << ASKS_FOUND_ROWS)) || asks_list(t, questions))
 		return NULL;
-	rows = next_call(t, t->text, &row_count);
-	found = next_call(t, t->text, &found_rows);
-	return (rows || found) && (!found || c->found_at == c->last) ? c->last : NULL;
+	return !(questions & 1u << ASKS_FOUND_ROWS) || c->found_at == c->last ? c->last : NULL;
 }
 
-/* In the definition of a column these functions are an error, and with a value in their place there would be none. */
-static bool is_definition(const struct turn *t)
+/* ---- GET DIAGNOSTICS by value ---- */
+
+/* The packets of the frozen list's row `number`, from 1. */
+static bool list_row(const struct client *c, unsigned long number, struct captured_row *row)
 {
-	return (t->meaning->verb == SQL_CREATE || t->meaning->verb == SQL_ALTER) && !turn_text_has(t, "select");
+	struct wire_reader at;
+	unsigned columns;
+
+	if (!c->list || !buf_len(&c->list->shown) || !captured_first(&c->list->shown, &at, &columns))
+		return false;
+	while (captured_next(&at, columns, row))
+		if (!--number)
+			return true;
+	return false;
 }
 
-bool diagnose_rewrite(struct turn *turn)
+static bool put_condition_item(char *out, size_t size, const struct client *c, unsigned long number, const char *item)
 {
-	const struct client *c = turn->client;
-	const char *at = turn->text, *end = at + turn->text_len;
-	char out[4096];
-	size_t len = 0;
-	bool any = false, is_first = true; /* later parts of a packet ask about the part before them */
+	struct captured_row row;
+	bool only = c->list && c->list->rows == 1 && c->list->state[0];
 
-	if (knows_itself(turn) || is_definition(turn))
+	if (!strcasecmp(item, "RETURNED_SQLSTATE") && only)
+		snprintf(out, size, "_utf8'%s' COLLATE utf8_general_ci", c->list->state);
+	else if (!list_row(c, number, &row))
 		return false;
-	while (at < end && len + 96 < sizeof(out)) {
-		bool starts = is_first && (at == turn->text || !is_word(at[-1]));
-		size_t rows = starts ? call_length(at, end, &row_count) : 0;
-		size_t found = starts && !rows && !c->found_rows_there ? call_length(at, end, &found_rows) : 0;
-
-		if (rows || found) {
-			size_t n = rows + found;
-			/* LEAST and the sum make it of the type and length that the function's own result has */
-			int put = snprintf(out + len, sizeof(out) - len, "(0+LEAST(%lld,9223372036854775807))",
-					   rows ? (long long)c->row_count : (long long)c->found_rows);
-
-			any = true;
-			len += (size_t)put;
-			if (is_whole_column(turn->text, at, at + n, end) && len + n + 8 < sizeof(out)) {
-				len += (size_t)snprintf(out + len, sizeof(out) - len, " AS `%.*s`", (int)n, at);
-			}
-			at += n;
-			continue;
-		}
-		if (*at == '\'' || *at == '"' || *at == '`') {
-			const char *past = skip_quoted(at, end);
-
-			if (len + (size_t)(past - at) >= sizeof(out))
-				return false;
-			memcpy(out + len, at, (size_t)(past - at));
-			len += (size_t)(past - at);
-			at = past;
-			continue;
-		}
-		is_first &= *at != ';';
-		out[len++] = *at++;
-	}
-	if (at < end || !any || !turn_grow(turn, len + 5))
+	else if (!strcasecmp(item, "MYSQL_ERRNO"))
+		snprintf(out, size, "CAST(%.*s AS UNSIGNED)", (int)row.columns[1].len, (const char *)row.columns[1].data);
+	else
 		return false;
-	wire_put_header(turn->packet, (uint32_t)len + 1, 0);
-	memcpy(turn->packet + 5, out, len);
-	turn->packet_len = len + 5;
-	turn->text = (const char *)turn->packet + 5;
-	turn->text_len = len;
 	return true;
+}
+
+static bool put_statement_item(char *out, size_t size, const struct client *c, const char *item)
+{
+	if (!strcasecmp(item, "NUMBER"))
+		snprintf(out, size, "CAST(%u AS UNSIGNED)", c->list ? c->list->rows : 0);
+	else if (!strcasecmp(item, "ROW_COUNT"))
+		snprintf(out, size, "%lld", (long long)c->row_count);
+	else
+		return false;
+	return true;
+}
+
+/* "GET DIAGNOSTICS [CONDITION n] @a = ITEM, ..." as "SET @a = value, ..." */
+static bool get_by_value(struct turn *t)
+{
+	char text[2048], out[2048], value[128], *save = NULL, *at, *item;
+	size_t len = 0;
+	unsigned long number = 0;
+
+	if (t->text_len >= sizeof(text))
+		return false;
+	memcpy(text, t->text, t->text_len);
+	text[t->text_len] = '\0';
+	at = strcasestr(text, "diagnostics");
+	if (!at)
+		return false;
+	at += strlen("diagnostics");
+	at += strspn(at, " \t\r\n");
+	if (!strncasecmp(at, "condition", 9))
+		number = strtoul(at + 9, &at, 10);
+	for (item = strtok_r(at, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
+		char *name = strchr(item, '='), *end;
+		bool known;
+
+		if (!name)
+			return false;
+		*name++ = '\0';
+		name += strspn(name, " \t\r\n");
+		for (end = name + strlen(name); end > name && (isspace((unsigned char)end[-1]) || end[-1] == ';');)
+			*--end = '\0';
+		known = number ? put_condition_item(value, sizeof(value), t->client, number, name) :
+				 put_statement_item(value, sizeof(value), t->client, name);
+		if (!known)
+			return false;
+		len += (size_t)snprintf(out + len, sizeof(out) - len, "%s%s=%s", len ? "," : "SET ", item, value);
+		if (len >= sizeof(out))
+			return false;
+	}
+	if (!len || !turn_set_text(t, out, len))
+		return false;
+	t->own.facts &= ~SQL_F_READS_LAST;
+	t->own.target = SQL_TO_PRIMARY;
+	return true;
+}
+
+/* ---- SHOW WARNINGS by value ---- */
+
+struct shown {
+	struct client *client;
+	uint8_t seq;
+};
+
+static void pass(struct shown *s, struct wire_bytes payload)
+{
+	struct wire_writer w = output_packet(&s->client->worker->out, payload.len + WIRE_HEADER_BYTES);
+
+	wire_begin(&w);
+	wire_put_bytes(&w, payload.data, payload.len);
+	wire_end(&w, s->seq++);
+	output_packet_end(&s->client->worker->out, &w);
+}
+
+static void pass_end(struct shown *s)
+{
+	struct client *c = s->client;
+	const uint16_t not_lasting = SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS |
+				     SERVER_STATUS_LAST_ROW_SENT | SERVER_STATUS_NO_INDEX_USED |
+				     SERVER_STATUS_NO_GOOD_INDEX_USED;
+	struct wire_ok ok = { .header = 0xfe, .status = c->status & (uint16_t)~not_lasting };
+	struct wire_writer w = output_packet(&c->worker->out, 32);
+
+	if (c->capabilities & CLIENT_DEPRECATE_EOF)
+		wire_put_ok(&w, &ok, c->capabilities, s->seq);
+	else
+		wire_put_eof(&w, 0, ok.status, s->seq);
+	s->seq++;
+	output_packet_end(&c->worker->out, &w);
+}
+
+/* LIMIT [offset,] count and LIMIT count OFFSET offset. */
+static void limits_of(const struct turn *t, unsigned long *offset, unsigned long *count)
+{
+	char text[256], *at, *rest;
+
+	*offset = 0;
+	*count = ULONG_MAX;
+	snprintf(text, sizeof(text), "%.*s", (int)t->text_len, t->text);
+	at = strcasestr(text, "limit");
+	if (!at)
+		return;
+	*count = strtoul(at + 5, &rest, 10);
+	rest += strspn(rest, " \t\r\n");
+	if (*rest == ',') {
+		*offset = *count;
+		*count = strtoul(rest + 1, NULL, 10);
+	} else if (!strncasecmp(rest, "offset", 6)) {
+		*offset = strtoul(rest + 6, NULL, 10);
+	}
+}
+
+static void show_list(struct turn *t)
+{
+	struct client *c = t->client;
+	struct wire_reader at = wire_reader(buf_head(&c->list->shown), buf_len(&c->list->shown));
+	struct shown s = { .client = c, .seq = 1 };
+	struct wire_bytes payload;
+	unsigned long offset, count;
+	bool errors = turn_text_has(t, "errors");
+
+	limits_of(t, &offset, &count);
+	output_begin(&c->worker->out, &c->io);
+	for (unsigned n = 0; captured_packet(&at, &payload); n++) {
+		struct wire_reader r = wire_reader(payload.data, payload.len);
+		struct wire_bytes level = n > 3 ? wire_get_lenenc_bytes(&r) : (struct wire_bytes){ NULL, 0 };
+		bool left_out = errors && !(level.len == 5 && !memcmp(level.data, "Error", 5));
+
+		if (n > 3 && (left_out || (offset && offset--) || !count))
+			continue;
+		pass(&s, payload);
+		count -= n > 3;
+		if (n == 3 && !(c->capabilities & CLIENT_DEPRECATE_EOF))
+			pass_end(&s);
+	}
+	pass_end(&s);
+	output_flush(&c->worker->out);
+	c->row_count = -1;
+	turn_answered(t);
+}
+
+/* "SHOW COUNT(*) WARNINGS" */
+static bool count_by_value(struct turn *t)
+{
+	char out[160], value[96];
+	bool errors = turn_text_has(t, "errors");
+
+	put_value(value, sizeof(value), t->client, errors ? ASKS_ERRORS : ASKS_WARNINGS);
+	snprintf(out, sizeof(out), "SELECT %s AS `@@session.%s_count`", value, errors ? "error" : "warning");
+	return turn_set_text(t, out, strlen(out));
+}
+
+/* The list is frozen, and a connection cannot be given it. */
+static bool answer_by_value(struct turn *t)
+{
+	struct client *c = t->client;
+
+	if (t->meaning->verb != SQL_SHOW || !buf_len(&c->list->shown))
+		return false;
+	show_list(t);
+	return true;
+}
+
+static bool refuse(struct turn *t)
+{
+	turn_fail(t, ER_UNKNOWN_ERROR, "HY000", "tandem: what is asked about the last statement was lost with its connection");
+	return true;
+}
+
+/* With the list known by value, or empty. True when the turn has ended. */
+static bool ask_by_value(struct turn *t)
+{
+	const struct client *c = t->client;
+	enum sql_verb verb = t->meaning->verb;
+
+	if (verb == SQL_SHOW && turn_text_has(t, "count(")) {
+		if (count_by_value(t))
+			turn_judge_again(t);
+		return false;
+	}
+	if (verb == SQL_DIAGNOSTICS && get_by_value(t))
+		return false;
+	if (!c->list)
+		return false;
+	t->restore = freeze_signal(c);
+	if (t->restore)
+		return false;
+	if (answer_by_value(t))
+		return true;
+	return verb == SQL_DIAGNOSTICS && refuse(t);
+}
+
+/* ---- Several statements in a packet ---- */
+
+/* The end of the statement that begins at `at`: its semicolon or the end of all. */
+static const char *part_end(const char *at, const char *end)
+{
+	while (at < end && *at != ';') {
+		if (*at == '\'' || *at == '"' || *at == '`') {
+			at = skip_quoted(at, end);
+		} else if (end - at > 1 && at[0] == '/' && at[1] == '*') {
+			const char *closed = memmem(at + 2, (size_t)(end - at - 2), "*/", 2);
+
+			at = closed ? closed + 2 : end;
+		} else if (*at == '#' || (end - at > 2 && at[0] == '-' && at[1] == '-' && isspace((unsigned char)at[2]))) {
+			const char *line = memchr(at, '\n', (size_t)(end - at));
+
+			at = line ? line : end;
+		} else {
+			at++;
+		}
+	}
+	return at;
+}
+
+static void put_text(struct rewrite *r, const char *text)
+{
+	put(r, text, strlen(text));
+}
+
+static void put_hex(struct rewrite *r, struct wire_bytes v)
+{
+	char two[4];
+
+	for (size_t i = 0; i < v.len; i++) {
+		snprintf(two, sizeof(two), "%02x", v.data[i]);
+		put(r, two, 2);
+	}
+}
+
+/* A SELECT with the columns of SHOW WARNINGS and the rows of the frozen list. */
+static bool put_list(struct rewrite *r, const struct client *c, bool errors)
+{
+	struct captured_row row;
+	char code[64];
+	bool any = false;
+
+	for (unsigned long n = 1; list_row(c, n, &row); n++) {
+		if (errors && !(row.columns[0].len == 5 && !memcmp(row.columns[0].data, "Error", 5)))
+			continue;
+		put_text(r, any ? " UNION ALL SELECT _utf8'" : "SELECT _utf8'");
+		put(r, (const char *)row.columns[0].data, row.columns[0].len);
+		snprintf(code, sizeof(code), "'%s,CAST(%.*s AS UNSIGNED)%s,", any ? "" : " AS Level", (int)row.columns[1].len,
+			 (const char *)row.columns[1].data, any ? "" : " AS Code");
+		put_text(r, code);
+		put_text(r, "_");
+		put_text(r, freeze_charset(c));
+		put_text(r, " x'");
+		put_hex(r, row.columns[2]);
+		put_text(r, any ? "'" : "' AS Message");
+		any = true;
+	}
+	if (!any)
+		put_text(r, "SELECT _utf8'' AS Level,CAST(9999 AS UNSIGNED) AS Code,_utf8'' AS Message LIMIT 0");
+	return !r->full;
+}
+
+/* Does the list outlive this statement for sure? */
+static bool leaves_list(const struct sql_meaning *m)
+{
+	const uint64_t loud = SQL_F_FUNCTIONS | SQL_F_MANY_FUNCTIONS | SQL_F_SEQUENCE | SQL_F_SET_SUBQUERY | SQL_F_OPAQUE;
+
+	switch (m->verb) {
+	case SQL_SELECT:
+	case SQL_DO:
+	case SQL_SET:
+	case SQL_USE:
+	case SQL_BEGIN:
+	case SQL_COMMIT:
+	case SQL_ROLLBACK:
+	case SQL_SAVEPOINT:
+	case SQL_EMPTY:
+		return !(m->facts & loud);
+	default:
+		return false;
+	}
+}
+
+/* A statement's questions about a frozen list become what they would be answered with. False: those behind it ask about itself. */
+static bool rewrite_part(struct rewrite *r, const struct client *c, const char *from, const char *to)
+{
+	struct sql_meaning m;
+	struct turn part = { .client = (struct client *)c, .meaning = &m, .text = from, .text_len = (size_t)(to - from) };
+	char value[160];
+	bool errors;
+
+	sql_classify(&c->sql, from, (size_t)(to - from), &m);
+	if (m.verb == SQL_SHOW && m.facts & SQL_F_READS_LAST) {
+		errors = turn_text_has(&part, "errors");
+		r->any = true;
+		if (!turn_text_has(&part, "count("))
+			return put_list(r, c, errors);
+		snprintf(value, sizeof(value), "SELECT LEAST(CAST(%llu AS UNSIGNED),18446744073709551615) AS `@@session.%s_count`",
+			 (unsigned long long)(errors ? c->list->errors : c->list->warnings), errors ? "error" : "warning");
+		put_text(r, value);
+		return true;
+	}
+	put(r, from, (size_t)(to - from));
+	return leaves_list(&m) && !reads_table(from, (size_t)(to - from));
+}
+
+static void rewrite_parts(struct turn *t)
+{
+	struct rewrite r = { .turn = t, .at = t->text, .end = t->text + t->text_len };
+	bool more = true;
+
+	while (more && r.at < r.end && !r.full) {
+		const char *from = r.at;
+
+		r.at = part_end(from, r.end);
+		more = rewrite_part(&r, t->client, from, r.at);
+		if (r.at < r.end)
+			put(&r, r.at++, 1);
+	}
+	put(&r, r.at, (size_t)(r.end - r.at));
+	if (r.any && !r.full && !turn_set_text(t, r.out, r.len))
+		log_debug(&t->client->subject, "out of memory for a question about the last statement");
+}
+
+static struct backend *being_frozen(const struct client *c)
+{
+	if (c->diag_at && c->diag_at->freezing)
+		return c->diag_at;
+	return c->found_rows_there && c->found_at && c->found_at->freezing ? c->found_at : NULL;
+}
+
+bool diagnose_begin(struct turn *turn)
+{
+	struct client *c = turn->client;
+	enum { MOST = 2 };
+	bool multi = turn->meaning->facts & SQL_F_MULTI;
+	unsigned questions, replace = 1u << ASKS_ROW_COUNT;
+	struct backend *b;
+
+	if (turn->diagnosed > MOST || turn->command != COM_QUERY || !turn->text || turn->is_long)
+		return false;
+	questions = questions_in(turn);
+	b = being_frozen(c);
+	if (b)
+		return freeze_wait(turn, b);
+	if (knows_itself(turn))
+		return false;
+	b = turn->diagnosed < MOST ? to_freeze(turn, questions) : NULL;
+	turn->diagnosed++;
+	if (b)
+		return freeze_wait(turn, b);
+	turn->diagnosed = MOST + 1;
+	if (!c->found_rows_there)
+		replace |= 1u << ASKS_FOUND_ROWS;
+	if (!is_live(c))
+		replace |= 1u << ASKS_WARNINGS | 1u << ASKS_ERRORS;
+	if (questions & replace && may_rewrite(turn) && rewrite(turn, replace) && !multi)
+		turn_judge_again(turn);
+	if (!(turn->meaning->facts & SQL_F_READS_LAST) || is_live(c))
+		return false;
+	if (multi) {
+		if (c->list)
+			rewrite_parts(turn);
+		return false;
+	}
+	return asks_list(turn, questions & ~replace) && ask_by_value(turn);
 }
 
 /* ---- After a reply ---- */
@@ -169,17 +785,6 @@ static bool starts_with(const struct turn *t, const char *word)
 	while (at < end && isspace((unsigned char)*at))
 		at++;
 	return (size_t)(end - at) >= strlen(word) && !strncasecmp(at, word, strlen(word));
-}
-
-/* "from" as a word: near enough to "reads a table". */
-static bool has_from(const struct turn *t)
-{
-	const char *at = t->text, *end = at + t->text_len;
-
-	for (; at && at + 4 < end; at++)
-		if ((*at | 0x20) == 'f' && !strncasecmp(at, "from", 4) && at > t->text && !is_word(at[-1]) && !is_word(at[4]))
-			return true;
-	return false;
 }
 
 static void found_here(struct turn *t)
@@ -212,9 +817,27 @@ static bool show_counts(const struct turn *t)
 	       !(turn_text_has(t, "create") || turn_text_has(t, "grants") || turn_text_has(t, "warnings") || turn_text_has(t, "errors"));
 }
 
+/* Of a UNION all rows count, whatever its LIMIT or sql_select_limit has left of them. This is asked of every SELECT, so it jumps from one
+ * letter that is rare to the next. */
+static bool counts_more(const struct turn *t)
+{
+	static const char rare[] = { 'U', 'u', 'X', 'x' };
+	const char *end = t->text + t->text_len;
+
+	for (size_t i = 0; i < sizeof(rare); i++) {
+		bool union_ = rare[i] == 'U' || rare[i] == 'u';
+
+		for (const char *at = t->text; (at = memchr(at, rare[i], (size_t)(end - at))); at++)
+			if (union_ ? end - at >= 5 && !strncasecmp(at, "union", 5) :
+				     at > t->text && end - at >= 5 && !strncasecmp(at - 1, "except", 6))
+				return true;
+	}
+	return false;
+}
+
 static void note_found_select(struct turn *t)
 {
-	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || t->cursor_open || !t->saw_rows || has_offset(t))
+	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || has_offset(t) || counts_more(t) || t->cursor_open || !t->saw_rows)
 		found_here(t);
 	else if (!starts_with(t, "values"))
 		found_is(t, t->found_rows);
@@ -248,7 +871,7 @@ static void note_found(struct turn *t)
 	case SQL_DIAGNOSTICS:
 		break;
 	default:
-		if (turn_text_has(t, "select") || (t->saw_rows && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI)))
+		if (turn_text_has(t, "select") || t->saw_rows) /* ... RETURNING, CALL */
 			found_here(t);
 	}
 }
@@ -260,18 +883,39 @@ static void note_found_failed(struct turn *t)
 		found_here(t);
 }
 
-/* A statement without tables leaves the list of the one before it. */
-static bool clears_list(const struct turn *t)
+enum effect { KEEPS, CLEARS, UNCLEAR };
+
+static enum effect clears_if(bool clears)
+{
+	return clears ? CLEARS : KEEPS;
+}
+
+/* These are answered without a SELECT inside. */
+static enum effect effect_of_show(const struct turn *t)
+{
+	static const char *const keep[] = { "warnings", "errors", "processlist", "master status", "slave status", "replica status",
+					    "engine",	"grants", "binary logs", "binlog events" };
+
+	for (size_t i = 0; i < sizeof(keep) / sizeof(keep[0]); i++)
+		if (has_word(t->text, t->text_len, keep[i]))
+			return KEEPS;
+	return clears_if(!turn_text_has(t, "create") || turn_text_has(t, "table") || turn_text_has(t, "view"));
+}
+
+/* A statement that uses tables empties the list, whether it warns of something or not; one without leaves that of the one before. */
+static enum effect effect_on_list(const struct turn *t)
 {
 	const struct sql_meaning *m = t->meaning;
+	const struct named *named;
 
+	if (m->facts & SQL_F_MULTI)
+		return UNCLEAR;
 	switch (m->verb) {
 	case SQL_SELECT:
 	case SQL_EXPLAIN:
-		return has_from(t) || m->facts & (SQL_F_SEQUENCE | SQL_F_GET_LOCK) ||
-		       (m->verb == SQL_EXPLAIN && !turn_text_has(t, "select"));
+		return clears_if(has_from(t) || m->facts & SQL_F_SEQUENCE || (m->verb == SQL_EXPLAIN && !turn_text_has(t, "select")));
 	case SQL_SHOW:
-		return show_counts(t) && !turn_text_has(t, "count(");
+		return effect_of_show(t);
 	case SQL_INSERT:
 	case SQL_REPLACE:
 	case SQL_UPDATE:
@@ -284,31 +928,53 @@ static bool clears_list(const struct turn *t)
 	case SQL_TRUNCATE:
 	case SQL_RENAME:
 	case SQL_LOCK_TABLES:
-	case SQL_ADMIN:
-		return true;
+		return CLEARS;
 	case SQL_SET:
 	case SQL_DO:
-		return has_from(t);
-	case SQL_CALL:
-		return t->row_count > 0;
+		return clears_if(has_from(t));
+	case SQL_PREPARE:
+		return m->text.len ? clears_if(uses_table(t->text + m->text.at, m->text.len)) : UNCLEAR;
+	case SQL_EXECUTE_IMMEDIATE:
+		return clears_if(uses_table(t->text, t->text_len));
 	case SQL_EXECUTE:
-		return t->saw_rows || t->row_count > 0;
+		named = named_find(t->client, t->text + m->name.at, m->name.len);
+		return named && named->text ? clears_if(uses_table(named->text, named->len)) : UNCLEAR;
+	case SQL_CALL:
+	case SQL_COMPOUND:
+	case SQL_ADMIN:
+	case SQL_OTHER:
+		return UNCLEAR;
 	default:
-		return false;
+		return KEEPS;
 	}
+}
+
+/* What cannot be told from the text: something was read or written, so probably a table was. */
+static bool probably_clears(const struct turn *t)
+{
+	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_CALL)
+		return t->row_count > 0;
+	return uses_table(t->text, t->text_len);
 }
 
 static void note_list(struct turn *t)
 {
 	struct client *c = t->client;
 	bool adds = t->failed || t->warnings;
+	enum effect effect;
 	bool is_empty_here = c->diag_at == t->backend && !c->diag_open && !t->backend->has_diagnostics;
 
 	/* An empty list stays as it is, whether it is cleared or not: that is every statement but a few. */
 	if (!adds && is_empty_here)
 		return;
-	if (!adds && (t->command == COM_STMT_FETCH || !clears_list(t)))
+	if (!adds && t->command == COM_STMT_FETCH)
 		return;
+	effect = effect_on_list(t);
+	if (effect == UNCLEAR && c->diag_at == t->backend) /* whatever it did, that connection knows */
+		adds = c->diag_open || adds;
+	else if (!adds && (effect == KEEPS || (effect == UNCLEAR && !probably_clears(t))))
+		return;
+	freeze_forget_list(c);
 	c->diag_at = t->backend;
 	c->diag_open = adds;
 	t->backend->has_diagnostics = adds;
@@ -328,6 +994,8 @@ void diagnose_note(struct turn *turn)
 		note_found(turn);
 	if (turn->meaning->verb != SQL_SHOW || !(turn->meaning->facts & SQL_F_READS_LAST) || turn->failed)
 		note_list(turn);
+	if (turn->told_read_only)
+		freeze_error(c, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006", TURN_READ_ONLY_MESSAGE);
 }
 
 struct backend *diagnose_where(const struct turn *turn)

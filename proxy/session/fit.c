@@ -2,10 +2,12 @@
  * Bringing a connection to a session's state, and the reverse: turning what lives only on a connection into values, so that it can be
  * taken away.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/freeze.h"
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
@@ -38,6 +40,21 @@ static bool needs_login(const struct turn *t)
 	return t->backend->value->schema && !t->aim->schema;
 }
 
+/* A reset would take from the session what it has on this connection alone. True: it is being frozen first. */
+static bool must_save_values(struct turn *t)
+{
+	struct client *c = t->client;
+	struct backend *b = t->backend;
+
+	if (is_strange(t))
+		return false;
+	if (freeze_needed(c, b) && !c->uvars_fixed)
+		return freeze_wait(t, b);
+	if (c->uvars_at == b && c->uvars)
+		c->uvars_at = NULL;
+	return false;
+}
+
 static bool fit_reset(struct turn *t)
 {
 	struct backend *b = t->backend;
@@ -49,11 +66,16 @@ static bool fit_reset(struct turn *t)
 
 static bool fit_schema(struct turn *t)
 {
-	const char *want = t->aim->schema, *have = t->backend->value->schema;
+	static const char forget[] = "SET collation_database=@@global.collation_database";
+	const struct state *aim = t->aim, *is = t->backend->value;
+	const char *want = aim->schema;
+	bool same = want && is->schema && !strcmp(want, is->schema);
 
-	if (!want || (have && !strcmp(want, have)))
+	if (!want || (same && aim->forgot == is->forgot))
 		return true;
-	return change(t, COM_INIT_DB, want, strlen(want));
+	if ((!same || is->forgot) && !change(t, COM_INIT_DB, want, strlen(want)))
+		return false;
+	return !aim->forgot || change(t, COM_QUERY, forget, sizeof(forget) - 1);
 }
 
 static bool fit_multi(struct turn *t)
@@ -66,6 +88,12 @@ static bool fit_multi(struct turn *t)
 	return change(t, COM_SET_OPTION, option, sizeof(option));
 }
 
+/* The primary's connections get what the session has; a replica's when the statement may ask for it. */
+static bool wants_values(const struct turn *t)
+{
+	return !t->backend->is_replica || t->wants_values;
+}
+
 /* LAST_INSERT_ID() is 0 on a fresh connection; another session's value must not be seen. */
 static bool wants_last_id(const struct turn *t, uint64_t *value)
 {
@@ -73,18 +101,18 @@ static bool wants_last_id(const struct turn *t, uint64_t *value)
 	const struct backend *b = t->backend;
 
 	*value = c->last_id_at ? 0 : c->last_id;
-	return (is_strange(t) && b->has_last_id) || (*value && !b->is_replica);
+	return (is_strange(t) && b->has_last_id) || (*value && wants_values(t));
 }
 
-/* Warnings of another session's statement, or of an older one than those that the question is about. */
+/* A question about warnings and errors comes to a connection whose list is not its session's, or may become that of the changes in front of
+ * it. */
 static bool lists_others(const struct turn *t)
 {
 	const struct client *c = t->client;
 	const struct backend *b = t->backend;
 
-	if (!b->has_diagnostics || is_strange(t))
-		return b->has_diagnostics;
-	return t->meaning->facts & SQL_F_READS_LAST && c->diag_at != b && !(c->found_rows_there && c->found_at == b);
+	return t->meaning->facts & SQL_F_READS_LAST && c->diag_at != b && !t->restore && (b->has_diagnostics || t->pending) &&
+	       !(c->found_rows_there && c->found_at == b) && diagnose_asks_list(t);
 }
 
 static bool fit_variables(struct turn *t)
@@ -110,17 +138,8 @@ static bool fit_variables(struct turn *t)
 		}
 		n++;
 	}
-	if (lists_others(t)) { /* only what reads a table empties the list */
-		static const char nothing[] = "session_track_schema=NOT EXISTS(SELECT 1 FROM information_schema.engines LIMIT 0)";
-
-		wire_put_bytes(&w, n ? "," : "SET ", n ? 1 : 4);
-		n++;
-		wire_put_bytes(&w, nothing, sizeof(nothing) - 1);
-	}
 	if (!n)
 		return true;
-	if (lists_others(t))
-		b->has_diagnostics = false;
 	return !w.full && change(t, COM_QUERY, w.data, w.len);
 }
 
@@ -167,7 +186,7 @@ static bool fit_uvars(struct turn *t)
 	struct client *c = t->client;
 	struct backend *b = t->backend;
 
-	if (!c->uvars || c->uvars_at || b->is_replica)
+	if (!c->uvars || c->uvars_at || !wants_values(t))
 		return true;
 	c->uvars_at = b;
 	b->has_uvars = true;
@@ -185,6 +204,34 @@ static bool fit_named(struct turn *t)
 	n->also_at = b;
 	b->tainted = true;
 	return change(t, COM_QUERY, n->prepare, strlen(n->prepare));
+}
+
+/* Only what reads a table empties the list. */
+static bool empty_list(struct turn *t)
+{
+	static const char nothing[] = "SET session_track_schema=NOT EXISTS(SELECT 1 FROM information_schema.engines LIMIT 0)";
+
+	t->backend->has_diagnostics = false;
+	return change(t, COM_QUERY, nothing, sizeof(nothing) - 1);
+}
+
+/* The list that the statement asks about is made again; no other's is to be seen. */
+static bool fit_list(struct turn *t)
+{
+	struct client *c = t->client;
+	struct backend *b = t->backend;
+	bool sent;
+
+	if (!t->restore)
+		return !lists_others(t) || empty_list(t);
+	t->pending++;
+	sent = backend_command(b, EXPECT_RESTORE, COM_QUERY, t->restore, strlen(t->restore));
+	free(t->restore);
+	t->restore = NULL;
+	freeze_forget_list(c);
+	c->diag_at = b;
+	b->has_diagnostics = true;
+	return sent;
 }
 
 /* ---- Prepared statements ---- */
@@ -241,6 +288,60 @@ void fit_too_many_prepared(struct backend *backend)
 			keep_only(b, pool->prepare_budget);
 }
 
+/* "DATABASE()" where it stands; its length, or 0. */
+static size_t database_call(const char *text, const char *at)
+{
+	size_t n = !strncasecmp(at, "database", 8) ? 8 : !strncasecmp(at, "schema", 6) ? 6 : 0;
+	const char *p = at + n;
+
+	if (!n || (at > text && (isalnum((unsigned char)at[-1]) || strchr("_$.`", at[-1]))))
+		return 0;
+	p += strspn(p, " \t\r\n");
+	if (*p++ != '(')
+		return 0;
+	p += strspn(p, " \t\r\n");
+	return *p == ')' ? (size_t)(p + 1 - at) : 0;
+}
+
+/* A statement prepared without a schema has none for DATABASE() either, on whatever connection it is prepared again. NULL: as it is. */
+static char *without_schema(const struct statement *s)
+{
+	static const char null[] = "CONCAT(CAST(NULL AS CHAR(64)))";
+	char *out = NULL, *put = NULL;
+
+	for (const char *at = s->text; *at; at++) {
+		size_t n = database_call(s->text, at);
+
+		if (n && !out) {
+			put = out = malloc(s->len * (sizeof(null) + 16) + 1);
+			if (!out)
+				return NULL;
+			put = mempcpy(out, s->text, (size_t)(at - s->text));
+		}
+		if (n) {
+			const char *next = at + n + strspn(at + n, " \t\r\n");
+			bool column = !*next || *next == ',' || !strncasecmp(next, "from", 4);
+
+			put += sprintf(put, column ? "%s AS `%.*s`" : "%s", null, (int)n, at);
+			at += n - 1;
+		} else if (out) {
+			*put++ = *at;
+		}
+	}
+	if (out)
+		*put = '\0';
+	return out;
+}
+
+static bool send_prepare(struct backend *b, const struct statement *s)
+{
+	char *changed = !s->value->schema && b->value->schema ? without_schema(s) : NULL;
+	bool sent = backend_command(b, EXPECT_PREPARE, COM_STMT_PREPARE, changed ? changed : s->text, changed ? strlen(changed) : s->len);
+
+	free(changed);
+	return sent;
+}
+
 static bool fit_prepare(struct turn *t)
 {
 	struct backend *b = t->backend;
@@ -253,7 +354,7 @@ static bool fit_prepare(struct turn *t)
 	if (evicted)
 		fit_close_prepared(b, evicted);
 	t->pending++;
-	if (!backend_command(b, EXPECT_PREPARE, COM_STMT_PREPARE, s->text, s->len))
+	if (!send_prepare(b, s))
 		return false;
 	backend_last_expect(b)->slot = t->slot;
 	return true;
@@ -276,12 +377,19 @@ static bool is_fit(const struct turn *t)
 	const struct client *c = t->client;
 
 	return b->value == c->value && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
-	       (!c->last_id || c->last_id_at || b->is_replica) && !(b->has_diagnostics && lists_others(t)) &&
-	       (!c->uvars || c->uvars_at || b->is_replica);
+	       (((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)) || !wants_values(t));
+}
+
+/* COM_CHANGE_USER is sent when nothing else is under way. */
+static enum fit wait_for_answers(struct turn *t)
+{
+	return t->pending || change(t, COM_PING, NULL, 0) ? FIT_WAITING : FIT_FAILED;
 }
 
 static enum fit log_in_again(struct turn *t)
 {
+	if (must_save_values(t))
+		return FIT_WAITING;
 	t->wait = WAIT_CONNECT;
 	return backend_login_again(t->backend) ? FIT_WAITING : FIT_FAILED;
 }
@@ -311,7 +419,7 @@ static enum fit go_to(struct turn *t, struct state *aim)
 {
 	t->aim = aim;
 	if (needs_login(t))
-		return t->backend->queue_count ? FIT_FAILED : log_in_again(t);
+		return t->backend->queue_count ? wait_for_answers(t) : log_in_again(t);
 	return send_changes(t, aim) ? FIT_READY : FIT_FAILED;
 }
 
@@ -358,15 +466,19 @@ static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 	enum fit step = FIT_READY;
 
 	turn->careful = !turn->is_read;
-	if (needs_reset(turn) && !fit_reset(turn))
-		return FIT_FAILED;
+	if (needs_reset(turn)) {
+		if (must_save_values(turn))
+			return FIT_WAITING;
+		if (!fit_reset(turn))
+			return FIT_FAILED;
+	}
 	if (must_prepare(turn))
 		step = prepare(turn);
 	if (step == FIT_READY && !is_fit(turn))
 		step = go_to(turn, turn->client->value);
 	if (step != FIT_READY)
 		return step;
-	if (!fit_named(turn) || (turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)))
+	if (!fit_named(turn) || (turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)) || !fit_list(turn))
 		return FIT_FAILED;
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;
@@ -376,7 +488,8 @@ static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 /* Mostly there is nothing to do. */
 enum fit fit_backend(struct turn *turn)
 {
-	if (turn->statement || turn->named || turn->shows_timeout || turn->pending || !is_fit(turn))
+	if (turn->statement || turn->named || turn->shows_timeout || turn->pending ||
+	    turn->meaning->facts & SQL_F_READS_LAST || !is_fit(turn))
 		return make_fit(turn);
 	turn->careful = !turn->is_read;
 	return FIT_READY;
@@ -385,7 +498,7 @@ enum fit fit_backend(struct turn *turn)
 /* ---- Captured rows ---- */
 
 /* Captured bytes are whole packets of a DEPRECATE_EOF result without its final OK: count, definitions, rows. */
-static bool next_packet(struct wire_reader *at, struct wire_bytes *payload)
+bool captured_packet(struct wire_reader *at, struct wire_bytes *payload)
 {
 	size_t len;
 
@@ -403,12 +516,12 @@ bool captured_first(struct buf *captured, struct wire_reader *at, unsigned *colu
 	struct wire_reader r;
 
 	*at = wire_reader(buf_head(captured), buf_len(captured));
-	if (!next_packet(at, &payload))
+	if (!captured_packet(at, &payload))
 		return false;
 	r = wire_reader(payload.data, payload.len);
 	*columns = (unsigned)wire_get_lenenc(&r);
 	for (unsigned i = 0; i < *columns; i++)
-		if (!next_packet(at, &payload))
+		if (!captured_packet(at, &payload))
 			return false;
 	return *columns <= 4;
 }
@@ -418,7 +531,7 @@ bool captured_next(struct wire_reader *at, unsigned columns, struct captured_row
 	struct wire_bytes payload;
 	struct wire_reader r;
 
-	if (!next_packet(at, &payload))
+	if (!captured_packet(at, &payload))
 		return false;
 	r = wire_reader(payload.data, payload.len);
 	row->count = columns;
@@ -440,183 +553,9 @@ enum captured_answer captured_one(struct buf *captured, bool binary)
 	struct wire_bytes row;
 	unsigned columns;
 
-	if (!captured_first(captured, &at, &columns) || columns != 1 || !next_packet(&at, &row) || wire_left(&at))
+	if (!captured_first(captured, &at, &columns) || columns != 1 || !captured_packet(&at, &row) || wire_left(&at))
 		return CAPTURED_UNCLEAR;
 	if (binary)
 		return row.len > 2 && row.data[1] == 0 && row.data[2] == 1 ? CAPTURED_ONE : CAPTURED_OTHER;
 	return row.len == 2 && row.data[0] == 1 && row.data[1] == '1' ? CAPTURED_ONE : CAPTURED_OTHER;
-}
-
-/* ---- Freezing ---- */
-
-bool fit_needs_freeze(const struct client *client, const struct backend *backend)
-{
-	return (client->uvars_at == backend && client->has_uvars && !client->uvars) ||
-	       (client->last_id_at == backend && client->has_last_id) || (client->found_at == backend && client->found_rows_there);
-}
-
-#define FREEZE_LAST "SELECT '', LAST_INSERT_ID(), 'ID', FOUND_ROWS()"
-
-/* MySQL shows nobody his user variables: a session that has some cannot be frozen there, any other can. */
-bool fit_freeze(struct backend *backend)
-{
-	static const char all[] = FREEZE_LAST " UNION ALL SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, "
-					      "CHARACTER_SET_NAME FROM information_schema.USER_VARIABLES";
-	const struct client *c = backend->client;
-	int index = backend->pool->index; /* below 0 when the server has left the settings */
-	bool mysql = index >= 0 && backend->worker->snapshot->servers[index].flavour == SQL_MYSQL;
-	bool last_only = mysql && !(c->uvars_at == backend && c->has_uvars);
-	const char *text = last_only ? FREEZE_LAST : all;
-
-	buf_fini(&backend->captured);
-	backend->freezing = true;
-	client_forget_diagnostics(backend->client, backend);
-	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, text, strlen(text));
-}
-
-struct text {
-	char *data;
-	size_t len, size;
-	bool failed;
-};
-
-static void add(struct text *t, const void *bytes, size_t len)
-{
-	if (!t->data || t->len + len + 1 > t->size) {
-		size_t size = (t->len + len + 64) * 2;
-		char *grown = realloc(t->data, size);
-
-		if (!grown) {
-			t->failed = true;
-			return;
-		}
-		t->data = grown;
-		t->size = size;
-	}
-	memcpy(t->data + t->len, bytes, len);
-	t->len += len;
-	t->data[t->len] = '\0';
-}
-
-static bool is_plain(struct wire_bytes v)
-{
-	for (size_t i = 0; i < v.len; i++)
-		if (v.data[i] < 0x20 || v.data[i] > 0x7e)
-			return false;
-	return v.len < 2000; /* the table cuts at 2,048 characters */
-}
-
-static void add_quoted(struct text *t, struct wire_bytes v, char quote)
-{
-	add(t, &quote, 1);
-	for (size_t i = 0; i < v.len; i++) {
-		if (v.data[i] == (uint8_t)quote)
-			add(t, &quote, 1);
-		add(t, &v.data[i], 1);
-	}
-	add(t, &quote, 1);
-}
-
-static bool type_is(const struct captured_row *r, const char *name)
-{
-	return r->columns[2].len == strlen(name) && !memcmp(r->columns[2].data, name, r->columns[2].len);
-}
-
-/* A variable that is NULL keeps the type that it had. */
-static const char *null_of(const struct captured_row *r)
-{
-	if (type_is(r, "INT"))
-		return "CAST(NULL AS SIGNED)";
-	if (type_is(r, "INT UNSIGNED"))
-		return "CAST(NULL AS UNSIGNED)";
-	if (type_is(r, "DOUBLE"))
-		return "CAST(NULL AS DOUBLE)";
-	return type_is(r, "DECIMAL") ? "CAST(NULL AS DECIMAL)" : "NULL";
-}
-
-/* "@`name`=value". Text that is not plain ASCII, or that has a backslash, cannot be written safely in every sql_mode. */
-static void add_variable(struct text *t, const struct captured_row *r)
-{
-	struct wire_bytes value = r->columns[1];
-	bool is_text = !type_is(r, "INT") && !type_is(r, "DECIMAL") && !type_is(r, "DOUBLE") && !type_is(r, "INT UNSIGNED");
-
-	add(t, t->len ? ",@" : "SET @", t->len ? 2 : 5);
-	add_quoted(t, r->columns[0], '`');
-	add(t, "=", 1);
-	if (!value.data && is_text && r->columns[3].len && memcmp(r->columns[3].data, "bina", 4)) {
-		add(t, "CAST(NULL AS CHAR CHARACTER SET ", 32);
-		add(t, r->columns[3].data, r->columns[3].len);
-		add(t, ")", 1);
-	} else if (!value.data) {
-		const char *null = null_of(r);
-
-		add(t, null, strlen(null));
-	} else if (!is_plain(value) || (is_text && memchr(value.data, '\\', value.len))) {
-		t->failed = true;
-	} else if (is_text) {
-		if (r->columns[3].len) {
-			add(t, "_", 1);
-			add(t, r->columns[3].data, r->columns[3].len);
-		}
-		add_quoted(t, value, '\'');
-	} else if (type_is(r, "INT UNSIGNED")) {
-		add(t, "CAST(", 5);
-		add(t, value.data, value.len);
-		add(t, " AS UNSIGNED)", 13);
-	} else {
-		add(t, value.data, value.len);
-		if (type_is(r, "DOUBLE") && !memchr(value.data, 'e', value.len))
-			add(t, "e0", 2);
-	}
-}
-
-static uint64_t number_of(struct wire_bytes digits)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < digits.len; i++)
-		n = n * 10 + (uint64_t)(digits.data[i] - '0');
-	return n;
-}
-
-bool fit_frozen(struct client *client, struct backend *backend)
-{
-	struct wire_reader at;
-	struct captured_row row;
-	struct text text = { 0 };
-	unsigned columns;
-	uint64_t last_id = 0, found = 0;
-
-	if (!captured_first(&backend->captured, &at, &columns) || columns != 4)
-		return false;
-	while (captured_next(&at, columns, &row)) {
-		if (type_is(&row, "ID")) {
-			last_id = number_of(row.columns[1]);
-			found = number_of(row.columns[3]);
-		} else {
-			add_variable(&text, &row);
-		}
-	}
-	buf_fini(&backend->captured);
-	if (text.failed) {
-		free(text.data);
-		return false;
-	}
-	if (client->uvars_at == backend) {
-		free(client->uvars);
-		client->uvars = text.data;
-		client->uvars_at = NULL;
-		client->has_uvars = text.data != NULL;
-	} else {
-		free(text.data);
-	}
-	if (client->found_at == backend && client->found_rows_there) {
-		client->found_rows = found;
-		client->found_rows_there = false;
-	}
-	if (client->last_id_at == backend) {
-		client->last_id = last_id;
-		client->last_id_at = NULL;
-	}
-	return true;
 }

@@ -16,6 +16,8 @@ libsession_a_SOURCES = \
 	proxy/session/explain.c \
 	proxy/session/explain.h \
 	proxy/session/fit.c \
+	proxy/session/freeze.c \
+	proxy/session/freeze.h \
 	proxy/session/gate.c \
 	proxy/session/gate.h \
 	proxy/session/kill.c \

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "proxy/session/client.h"
+#include "proxy/session/freeze.h"
 #include "proxy/session/named.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
@@ -548,13 +549,14 @@ void client_forget_session(struct client *c)
 	client_pins_clear(c);
 	free(c->uvars);
 	c->uvars = NULL;
-	c->has_uvars = c->has_last_id = c->last_id_lost = c->collation_unknown = c->pending_last = false;
+	c->has_uvars = c->has_last_id = c->last_id_lost = c->collation_unknown = c->asks_binary = c->uvars_fixed = false;
 	c->last_id = 0;
 	c->row_count = 0;
 	c->last_gone = true;
 	c->found_rows = 0;
 	c->found_rows_there = c->diag_open = false;
 	c->diag_at = NULL;
+	freeze_forget_list(c);
 	c->wait_timeout_s = 0;
 	c->wait_timeout_ms = worker_settings(c->worker)->wait_timeout_ms;
 	c->status = SERVER_STATUS_AUTOCOMMIT;

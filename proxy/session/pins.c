@@ -230,6 +230,7 @@ void client_note_statement(struct client *client, struct backend *backend, const
 	note_verb(client, meaning, text);
 	if (facts & (SQL_F_SETS_UVAR | SQL_F_OPAQUE)) {
 		client->has_uvars = backend->has_uvars = true;
+		client->uvars_fixed = false; /* perhaps no longer */
 		client->uvars_at = backend;
 		free(client->uvars);
 		client->uvars = NULL;

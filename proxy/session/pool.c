@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proxy/session/freeze.h"
 #include "proxy/session/worker.h"
 
 /* ---- The queue of a server at its limit, over all workers ---- */
@@ -199,6 +200,15 @@ void pool_forget_gone(struct server_pool *pool, uint64_t now_ms, bool all)
 
 /* ---- Finding one ---- */
 
+/* The victim's values are asked for; whoever waits gets the connection when they have come. */
+static bool begin_freeze(struct backend *b)
+{
+	if (freeze_begin(b))
+		return true;
+	backend_lost(b, "its session's values could not be asked for", 0, NULL, NULL);
+	return false;
+}
+
 /* It may stay with its session, but no other should have it. */
 static bool is_stale(const struct backend *b)
 {
@@ -241,11 +251,11 @@ bool pool_can_steal(const struct backend *backend)
 	const struct client *c = backend->client;
 	const struct turn *t = c ? c->turn : NULL;
 
-	if (!c || backend->state != BACKEND_READY || c->trx == backend || c->cursor_at == backend || c->probe == backend)
+	if (!c || backend->state != BACKEND_READY || backend->freezing || c->trx == backend || c->cursor_at == backend)
 		return false;
-	if ((c->pinned == backend && client_is_pinned(c)) || c->uvars_fixed)
+	if ((c->pinned == backend && client_is_pinned(c)) || (c->uvars_fixed && freeze_needed(c, backend)))
 		return false;
-	if ((c->last == backend && c->pending_last) || (c->diag_at == backend && c->diag_open))
+	if (c->asks_binary && c->last == backend)
 		return false;
 	return !t || (t->backend != backend && t->wait != WAIT_CAPTURE);
 }
@@ -258,7 +268,7 @@ static struct backend *find_resting(struct server_pool *pool, const struct turn 
 	TAILQ_FOREACH(b, &pool->held, link) {
 		if (!pool_can_steal(b) || suits(b, t) != same_user)
 			continue;
-		if (!fit_needs_freeze(b->client, b))
+		if (!freeze_needed(b->client, b))
 			return b;
 		if (!frozen_later)
 			frozen_later = b;
@@ -283,12 +293,6 @@ static enum pool_answer open_new(struct server_pool *pool, struct turn *t)
 	attach(b, t);
 	t->wait = WAIT_CONNECT;
 	return POOL_CONNECTING;
-}
-
-/* The victim's values are asked for; whoever waits gets the connection when they have come. */
-static bool begin_freeze(struct backend *b)
-{
-	return fit_freeze(b);
 }
 
 /* COM_CHANGE_USER gives the account its default role if it has one, and else leaves the role as it is: NONE, then, is as after a login. */
@@ -332,7 +336,7 @@ static enum pool_answer steal(struct server_pool *pool, struct turn *t)
 {
 	struct backend *b = find_resting(pool, t, true);
 
-	if (b && !fit_needs_freeze(b->client, b)) {
+	if (b && !freeze_needed(b->client, b)) {
 		client_detach(b->client, b);
 		attach(b, t);
 		return POOL_GOT;
@@ -344,7 +348,7 @@ static enum pool_answer steal(struct server_pool *pool, struct turn *t)
 		b = find_resting(pool, t, false);
 	if (!b)
 		return POOL_WAIT;
-	if (b->client && fit_needs_freeze(b->client, b))
+	if (b->client && freeze_needed(b->client, b))
 		return begin_freeze(b) ? POOL_WAIT : POOL_FAILED;
 	return make_other(b, t);
 }
@@ -441,8 +445,8 @@ void pool_spare(struct backend *backend)
 	if (backend->client) {
 		if (!pool_can_steal(backend))
 			return;
-		if (fit_needs_freeze(backend->client, backend)) {
-			fit_freeze(backend);
+		if (freeze_needed(backend->client, backend)) {
+			begin_freeze(backend);
 			return;
 		}
 		client_detach(backend->client, backend);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
@@ -158,12 +159,13 @@ static __attribute__((cold)) void forward_err(struct turn *t, struct backend *b,
 		protocol_error(b, "malformed ERR");
 		return;
 	}
+	t->client->error_code = err.code;
+	memcpy(t->client->error_state, err.sqlstate, sizeof(t->client->error_state));
 	t->failed_with_data = err.sqlstate[0] == '2' && err.sqlstate[1] <= '2';
 	if (turn_refused(t, b, &err))
 		head_expect(b)->what = EXPECT_DROP;
-	else if (turn_in_read_only_block(t, b, &err))
-		pass_error(t->client, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006",
-			   "Cannot execute statement in a READ ONLY transaction", item->seq);
+	else if ((t->told_read_only = turn_in_read_only_block(t, b, &err)))
+		pass_error(t->client, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006", TURN_READ_ONLY_MESSAGE, item->seq);
 	else
 		pass_raw(t->client, item);
 }
@@ -263,6 +265,7 @@ static void swallow_ok(struct backend *b, const struct expect *e, const struct w
 		protocol_error(b, "malformed OK");
 		return;
 	}
+	b->has_diagnostics |= ok.warnings != 0;
 	if ((e->what == EXPECT_PROBE || e->what == EXPECT_CAPTURE) && b->client)
 		tracking_adopt(b->client, b, &ok);
 	else
@@ -284,7 +287,7 @@ static void swallow_item(struct backend *b, struct expect *e, const struct walk_
 
 	switch (item->event) {
 	case WALK_BYTES:
-		if (e->what == EXPECT_CAPTURE)
+		if (e->what == EXPECT_CAPTURE || e->what == EXPECT_FREEZE)
 			capture_bytes(b, item);
 		break;
 	case WALK_OK:
@@ -364,26 +367,6 @@ static void end_clean(struct backend *b, const struct expect *e)
 		backend_close(b, "could not be cleaned");
 }
 
-/* What a session had on this connection alone has been asked for, because somebody wants the connection. Its own next statement there may
- * have overtaken the answer, which is then out of date. */
-static void end_freeze(struct backend *b, bool failed)
-{
-	struct client *c = b->client;
-
-	b->freezing = false;
-	if (!c || (c->turn && c->turn->backend == b))
-		return;
-	if (!failed && fit_frozen(c, b)) {
-		pool_spare(b);
-		return;
-	}
-	c->uvars_fixed = true;
-	if (c->turn && c->turn->wait == WAIT_CONNECTION && c->turn->pool == b->pool)
-		turn_advance(c->turn);
-	else
-		pool_wake(b->pool);
-}
-
 static void end_swallowed(struct backend *b, const struct expect *e)
 {
 	struct turn *t = b->client ? b->client->turn : NULL;
@@ -397,8 +380,8 @@ static void end_swallowed(struct backend *b, const struct expect *e)
 	} else if (e->what == EXPECT_CAPTURE) {
 		if (t && t->wait == WAIT_CAPTURE && t->captured_from == b)
 			turn_captured(t, b, e->failed);
-		else
-			end_freeze(b, e->failed);
+	} else if (e->what == EXPECT_FREEZE) {
+		freeze_reply(b, e);
 	} else if (t && t->backend == b) {
 		turn_swallowed(t, b, e);
 	}
@@ -436,8 +419,11 @@ static void handle_item(struct backend *b, struct walk_item *item)
 {
 	struct expect *e = head_expect(b);
 
-	if (item->event == WALK_ERR && e->what == EXPECT_DROP)
-		return;
+	if (item->event == WALK_ERR) {
+		b->has_diagnostics = true;
+		if (e->what == EXPECT_DROP)
+			return;
+	}
 	if (e->what == EXPECT_FORWARD)
 		forward_item(b, item);
 	else if (e->what != EXPECT_DROP)

@@ -300,10 +300,10 @@ static struct backend *held_connection(const struct client *c)
 	return b;
 }
 
-/* What it may ask for anywhere in a block is known on the primary's connections only. */
+/* What it may ask for anywhere in a block is taken along to a replica (freeze.c), if it can be written down. */
 static bool needs_values(const struct client *c)
 {
-	return c->has_uvars || c->has_last_id;
+	return c->has_uvars && (c->uvars_fixed || c->sql.flavour == SQL_MYSQL);
 }
 
 /* SET, USE, SET NAMES, PREPARE: true errors at once, on what the session holds, else the primary's, else a replica's. */
@@ -421,12 +421,12 @@ static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 		return c->last_id_at;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id)
 		return NULL; /* frozen: any connection of the primary's is given it */
-	if (c->has_uvars && facts & SQL_F_READS_LAST && facts & SQL_F_SETS_UVAR)
-		return c->uvars_at; /* a second home for user variables would lose the first's */
-	if (facts & SQL_F_READS_LAST && !(facts & SQL_F_MULTI) && diagnose_where(t))
-		return diagnose_where(t);
-	if (facts & SQL_F_READS_LAST && c->last && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY))
-		return c->last;
+	if (facts & SQL_F_READS_LAST && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY)) {
+		struct backend *knows = diagnose_where(t);
+
+		if (knows || c->last)
+			return knows ? knows : c->last;
+	}
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
 		return c->probe;
 	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)

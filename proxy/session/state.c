@@ -40,7 +40,7 @@ static uint64_t hash_text(uint64_t seed, const char *text)
 
 static void rehash(struct state *s)
 {
-	uint64_t h = hash_text(hash_text(1, s->schema), s->role);
+	uint64_t h = hash_text(hash_text(s->forgot ? 2 : 1, s->schema), s->role);
 
 	for (uint32_t i = 0; i < s->count; i++)
 		h = hash_text(hash_text(h, s->variables[i].name), s->variables[i].value);
@@ -57,6 +57,7 @@ static struct state *copy_state(const struct state *from, uint32_t room)
 		return s;
 	s->base = from->base;
 	s->schema = copy(from->schema);
+	s->forgot = from->forgot;
 	s->role = copy(from->role);
 	for (uint32_t i = 0; i < from->count; i++) {
 		const struct state_variable *v = &from->variables[i];
@@ -288,11 +289,24 @@ struct state *state_with_schema(struct state *state, const char *schema, size_t 
 {
 	struct state *s;
 
-	if (schema ? state->schema && strlen(state->schema) == len && !memcmp(state->schema, schema, len) : !state->schema)
+	if (!state->forgot && (schema ? state->schema && strlen(state->schema) == len && !memcmp(state->schema, schema, len) : !state->schema))
 		return state_ref(state);
 	s = copy_state(state, 0);
 	free(s->schema);
 	s->schema = schema ? strndup(schema, len) : NULL;
+	s->forgot = false;
+	rehash(s);
+	return s;
+}
+
+struct state *state_with_forgotten(struct state *state)
+{
+	struct state *s;
+
+	if (!state->schema || state->forgot)
+		return state_ref(state);
+	s = copy_state(state, 0);
+	s->forgot = true;
 	rehash(s);
 	return s;
 }
@@ -410,19 +424,28 @@ static void walk_difference(struct diff *d, const struct state *target, const st
 	}
 }
 
-static void put_names(struct diff *d, const struct state *target, const char *client)
+/* SET NAMES gives the results the collation too, which single assignments do not: metadata shows it. What of the client's and the
+ * connection's sides is different is set behind it. */
+static void put_names(struct diff *d, const struct state *target)
 {
+	const char *client = state_get(target, d->snapshot, "character_set_client");
+	const char *charset = state_get(target, d->snapshot, "character_set_connection");
 	const char *connection = state_get(target, d->snapshot, "collation_connection");
-	const char *results = state_get(target, d->snapshot, results_collation.name);
+	const char *results = state_get(target, d->snapshot, "character_set_results");
+	const char *collation = state_get(target, d->snapshot, results_collation.name);
 
 	put_text(d->w, d->count++ ? "," : "SET ");
 	put_text(d->w, "NAMES ");
-	put_text(d->w, client);
-	if (*results) {
+	put_text(d->w, results);
+	if (*collation) {
 		put_text(d->w, " COLLATE ");
-		put_text(d->w, results);
+		put_text(d->w, collation);
 	}
-	if (*connection && strcmp(connection, results)) {
+	if (strcmp(client, results)) {
+		put_text(d->w, ",character_set_client=");
+		put_text(d->w, client);
+	}
+	if (*connection && (strcmp(charset, results) || strcmp(connection, collation))) {
 		put_text(d->w, ",collation_connection=");
 		put_text(d->w, connection);
 	}
@@ -432,17 +455,14 @@ unsigned state_put_set(struct wire_writer *w, const struct state *target, const 
 		       int server, bool is_replica)
 {
 	bool backslash = !strstr(state_get(actual, snapshot, "sql_mode"), "NO_BACKSLASH_ESCAPES");
-	const char *client = state_get(target, snapshot, "character_set_client");
 	struct diff d = { .w = w, .snapshot = snapshot, .server = server, .is_replica = is_replica, .backslash = backslash };
 
-	/* SET NAMES gives the results the collation too, which single assignments do not: metadata shows it. */
-	d.names = *client && !strcmp(client, state_get(target, snapshot, "character_set_connection")) &&
-		  !strcmp(client, state_get(target, snapshot, "character_set_results"));
+	d.names = *state_get(target, snapshot, "character_set_results") != '\0';
 	walk_difference(&d, target, actual);
 	if (d.join_size) /* setting it sets this one too, which no tracker reports */
 		put_assignment(&d, "sql_big_selects", state_get(target, snapshot, "sql_big_selects"));
 	if (d.charset_differs)
-		put_names(&d, target, client);
+		put_names(&d, target);
 	return d.count;
 }
 

@@ -21,6 +21,7 @@ struct state {
 	uint64_t hash;
 	uint64_t base; /* of the defaults that the variables are told against: snapshot.defaults */
 	char *schema; /* NULL: none selected */
+	bool forgot;  /* collation_database is the server's, not the schema's: COM_RESET_CONNECTION keeps one and forgets the other */
 	char *role;   /* the SET ROLE statement that was run, NULL: as after login */
 	uint32_t count;
 	struct state_variable *variables; /* sorted by name */
@@ -39,6 +40,8 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 /* SET NAMES has given the results this collation, too. */
 struct state *state_with_results(struct state *state, struct wire_bytes collation);
 struct state *state_with_schema(struct state *state, const char *schema, size_t len);
+/* After COM_RESET_CONNECTION, until the next USE. */
+struct state *state_with_forgotten(struct state *state);
 struct state *state_with_role(struct state *state, const char *role, size_t len);
 
 /* The same values told against the primary's defaults of another snapshot. */

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "proxy/session/charset.h"
 #include "proxy/session/execute.h"
+#include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
@@ -67,7 +68,8 @@ static struct turn *turn_new(struct client *c, enum turn_task task)
 void turn_free(struct turn *turn)
 {
 	free(turn->fit_message);
-	turn->fit_message = NULL;
+	free(turn->restore);
+	turn->fit_message = turn->restore = NULL;
 	if (turn->packet_size > KEEP_BYTES) {
 		free(turn->packet);
 		turn->packet = NULL;
@@ -161,6 +163,11 @@ static void turn_end(struct turn *t)
 	client_pump(c);
 }
 
+void turn_answered(struct turn *turn)
+{
+	turn_end(turn);
+}
+
 static void end_verify(struct turn *t, uint16_t code, const char *sqlstate, const char *message)
 {
 	struct client *c = t->client;
@@ -216,6 +223,9 @@ void turn_ok(struct turn *turn)
 bool turn_ask(struct turn *turn, struct backend *backend, enum capture_what what, const char *query)
 {
 	buf_fini(&backend->captured);
+	/* The query is a SELECT, and FOUND_ROWS() then its. */
+	if (turn->client->found_at == backend && turn->client->found_rows_there && !freeze_begin(backend))
+		return false;
 	turn->wait = WAIT_CAPTURE;
 	turn->capture = (uint8_t)what;
 	turn->captured_from = backend;
@@ -284,7 +294,7 @@ static void set_collation(struct client *c, struct backend *b, struct wire_bytes
 
 	set_both(c, b, mine, its);
 	c->collation_unknown = false;
-	if (c->turn && turn_text_has(c->turn, "names"))
+	if (c->turn && turn_has_word(c->turn, "names"))
 		set_results(c, b, value);
 }
 
@@ -489,7 +499,7 @@ static enum step fit(struct turn *t)
 	case FIT_READY:
 		return STEP_ON;
 	case FIT_WAITING:
-		if (t->wait != WAIT_CONNECT)
+		if (t->wait == WAIT_NOTHING)
 			t->wait = WAIT_FIT;
 		return STEP_WAIT;
 	default:
@@ -505,12 +515,23 @@ void turn_advance(struct turn *turn)
 		turn_unpark(turn);
 	if (turn->client->worker->gate_closed && gate_holds(turn))
 		return;
+	if (!turn->backend && turn->meaning->facts & SQL_F_READS_LAST && diagnose_begin(turn))
+		return;
 	if (!turn->backend && choose(turn) == STEP_WAIT)
 		return;
 	if (turn->backend->state < BACKEND_READY) {
 		turn->wait = WAIT_CONNECT;
 		return;
 	}
+	if (turn->backend->freezing) { /* afterwards it may be somebody else's */
+		struct backend *b = turn->backend;
+
+		turn->backend = NULL;
+		freeze_wait(turn, b);
+		return;
+	}
+	if (freeze_bring(turn))
+		return;
 	if (fit(turn) == STEP_WAIT)
 		return;
 	send_statement(turn);
@@ -591,7 +612,8 @@ static void fit_refused(struct turn *t)
 
 void turn_swallowed(struct turn *turn, struct backend *backend, const struct expect *expect)
 {
-	if (turn->backend != backend || (expect->what != EXPECT_FIT && expect->what != EXPECT_PREPARE))
+	if (turn->backend != backend || (expect->what != EXPECT_FIT && expect->what != EXPECT_PREPARE &&
+					 expect->what != EXPECT_RESTORE))
 		return;
 	if (turn->pending)
 		turn->pending--;
@@ -705,6 +727,7 @@ struct statement *turn_prepared(struct turn *turn, struct backend *backend, cons
 		client_close(c, "out of memory");
 		return NULL;
 	}
+	c->asks_binary |= (turn->meaning->facts & SQL_F_READS_LAST) != 0;
 	s->params = prepared->params;
 	s->columns = prepared->columns;
 	slot = prepared_add(&backend->statements, s->key, fit_prepare_budget(backend), &evicted);
@@ -724,7 +747,7 @@ void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows, ui
 	turn->found_rows = ends_rows ? rows : turn->found_rows;
 
 	turn->saw_rows |= ends_rows;
-	turn->warnings = ok->warnings;
+	turn->warnings = (uint16_t)(turn->warnings | ok->warnings); /* of several results any */
 	if (ok->insert_id) {
 		c->has_last_id = turn->backend->has_last_id = true;
 		c->last_id_at = turn->backend;
@@ -941,7 +964,7 @@ static bool learn_collation(struct turn *t)
 		return false;
 	if (!c->collation_unknown) {
 		name = state_get(c->value, c->worker->snapshot, "collation_connection");
-		if (turn_text_has(t, "names"))
+		if (turn_has_word(t, "names"))
 			set_results(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
 		return false;
 	}
@@ -951,7 +974,7 @@ static bool learn_collation(struct turn *t)
 	}
 	name = state_get(c->value, c->worker->snapshot, "character_set_connection");
 	cs = charset_default(!strcmp(name, "utf8") ? "utf8mb3" : name, strlen(!strcmp(name, "utf8") ? "utf8mb3" : name));
-	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && turn_text_has(t, "names") && !turn_text_has(t, "collate") &&
+	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && turn_has_word(t, "names") && !turn_text_has(t, "collate") &&
 	    c->sql.flavour == SQL_MARIADB && c->sql.version < 110200) {
 		set_collation(c, t->backend, (struct wire_bytes){ (const uint8_t *)cs->collation, strlen(cs->collation) });
 		return false;
@@ -970,7 +993,6 @@ static void note_last(struct turn *t)
 
 void turn_done(struct turn *turn)
 {
-	struct client *c = turn->client;
 	struct backend *b = turn->backend;
 
 	if (turn->task == TASK_VERIFY) {
@@ -985,7 +1007,6 @@ void turn_done(struct turn *turn)
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
 			note_last(turn);
 		diagnose_note(turn);
-		c->pending_last = turn->warnings || turn->failed || turn->meaning->facts & SQL_F_CALC_FOUND_ROWS;
 	}
 	turn_note_cursor(turn);
 	if (turn->command != COM_STMT_PREPARE && (turn->text || turn->is_long))

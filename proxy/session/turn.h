@@ -57,8 +57,10 @@ struct turn {
 	bool fitted;	    /* state changes have been answered with OK */
 	bool careful;	    /* send nothing before everything in front of it is answered */
 	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
+	bool told_read_only; /* of a refusal that the server has listed under another number */
+	bool wants_values; /* its statement may look at the session's variables or LAST_INSERT_ID() */
+	uint8_t diagnosed; /* how often diagnose_begin() has looked at it */
 	bool held;	    /* waits for the gate */
-	bool probe_sent;
 	bool failed;	    /* its reply was, or ended in, an ERR */
 	bool failed_with_data; /* ... about a value: it had begun to run */
 	bool waited_for_position; /* its time in the park is over */
@@ -82,12 +84,16 @@ struct turn {
 	uint16_t fit_code; /* the error of a failed fit */
 	char fit_state[6];
 	char *fit_message;
+	char *restore; /* a SIGNAL that makes the list of errors that it asks about; NULL: none */
 	struct server_pool *pool; /* whose queue it waits in */
 	uint64_t began_ms;
 	uint64_t deadline_ms;
 	uint64_t give_up_ms; /* waiting for a primary or a position ends here, however often it was begun */
 	uint64_t again_ms;   /* to be tried again at this time; 0 not */
 };
+
+/* What the primary says where a replica speaks of its --read-only option. */
+#define TURN_READ_ONLY_MESSAGE "Cannot execute statement in a READ ONLY transaction"
 
 /* Starts a turn for a packet of `client` (which becomes BUSY). `packet` is copied. */
 void turn_start(struct client *client, const uint8_t *packet, size_t len);
@@ -114,6 +120,8 @@ void turn_free(struct turn *turn);
 bool turn_grow(struct turn *turn, size_t size) __attribute__((warn_unused_result));
 /* Case-insensitive search in its text. */
 bool turn_text_has(const struct turn *turn, const char *word);
+/* The same for a whole word, in lower case. */
+bool turn_has_word(const struct turn *turn, const char *word);
 /* Whether its statement has a cursor open after the reply. */
 void turn_note_cursor(struct turn *turn);
 
@@ -146,12 +154,22 @@ void kill_statement(struct backend *victim);
 /* A statement is closed while its cursor or long data is on a connection. */
 void statement_abandon(struct client *client, struct statement *statement);
 
-/* diagnose.c: the statement asks about the last one: what is known of that by value is written into it. True when it was changed. */
-bool diagnose_rewrite(struct turn *turn);
+/* diagnose.c: before a statement that asks about the last one is routed. What is known of that by value is written into it. True: it waits
+ * for values, or has ended. */
+bool diagnose_begin(struct turn *turn);
+/* Is the question about the list of warnings and errors? */
+bool diagnose_asks_list(const struct turn *turn);
 /* The reply has ended: what the next such question will be about, and which connection knows it. */
 void diagnose_note(struct turn *turn);
 /* The connection that knows what is asked; NULL: any. */
 struct backend *diagnose_where(const struct turn *turn);
+
+/* Another text in place of the statement's own. */
+bool turn_set_text(struct turn *turn, const char *text, size_t len) __attribute__((warn_unused_result));
+/* Judges the changed text. */
+void turn_judge_again(struct turn *turn);
+/* Tandem has sent the whole reply itself. */
+void turn_answered(struct turn *turn);
 
 /* settle.c: variables that the statement has set and no tracker spoke of are asked for. True when the turn ends with the answer. */
 bool settle_turn(struct turn *turn);
@@ -205,17 +223,13 @@ void fit_too_many_prepared(struct backend *backend);
 void fit_hide_timeout(struct backend *backend);
 /* COM_STMT_CLOSE of a server's number. */
 void fit_close_prepared(struct backend *backend, uint32_t id);
-/* Does stealing this connection lose something that is not known by value yet? */
-bool fit_needs_freeze(const struct client *client, const struct backend *backend);
-/* Sends the query that asks for those values. */
-bool fit_freeze(struct backend *backend);
-/* Its rows have come: kept in the session. False when something in them cannot be carried over; the session keeps its connection. */
-bool fit_frozen(struct client *client, struct backend *backend);
 /* Reads row `index` of a captured result (text protocol, after `columns` definitions): the values of its columns. False at the end. */
 struct captured_row {
 	struct wire_bytes columns[4]; /* data NULL: SQL NULL */
 	unsigned count;
 };
+/* The next packet of a captured result. */
+bool captured_packet(struct wire_reader *at, struct wire_bytes *payload);
 bool captured_first(struct buf *captured, struct wire_reader *at, unsigned *columns);
 enum captured_answer { CAPTURED_UNCLEAR, CAPTURED_ONE, CAPTURED_OTHER };
 enum captured_answer captured_one(struct buf *captured, bool binary);

@@ -122,6 +122,9 @@ void upload_flow(struct client *client)
 		return;
 	}
 	client->in = held;
+	/* Paused while its connection was made ready; when bytes are still on their way, the drained connection resumes it. */
+	if (!client->turn || !client->turn->backend || !io_unsent(&client->turn->backend->io))
+		client_resume(client);
 }
 
 void upload_skip(struct client *client)
