@@ -14,7 +14,6 @@
 
 enum {
 	DRAIN_DEFAULT_MS = 10000,
-	SEAL_PATIENCE_MS = 50, /* a write that slipped in under the hold is let out again after this long */
 	COUNT_PAUSE_MS = 5,    /* between two counts when nobody says that one changed */
 	CATCH_UP_MS = 5000,    /* writes are held meanwhile */
 	AGAIN_TRIES = 3,
@@ -107,8 +106,8 @@ static void drop_lock(struct operation *op)
 	line_close(&op->lock_line);
 }
 
-/* Until the workers have taken over the gate and nothing that writes is in flight, or `end`. */
-static bool wait_clear(struct operation *op, uint64_t end, struct gate_count *count)
+/* Until the workers have taken over the gate and nothing that writes is in flight, or the deadline. */
+static bool wait_clear(struct operation *op, struct gate_count *count)
 {
 	for (;;) {
 		uint64_t now;
@@ -116,40 +115,30 @@ static bool wait_clear(struct operation *op, uint64_t end, struct gate_count *co
 		if (control_count(op->cluster, count) && !count->open_writes)
 			return true;
 		now = clock_ms();
-		if (now >= end || control_is_stopping(op->cluster))
+		if (now >= op->deadline_ms || control_is_stopping(op->cluster))
 			return false;
-		control_wait_moved(op->cluster, end - now < COUNT_PAUSE_MS ? (int)(end - now) : COUNT_PAUSE_MS);
+		control_wait_moved(op->cluster, COUNT_PAUSE_MS);
 	}
 }
 
-/* A transaction that had only read may write between the count and the seal. It is let out, so that it can commit, and not held
- * for the rest of the time with its rows locked. */
-static bool seal(struct operation *op, struct gate_count *count)
-{
-	uint64_t end = clock_ms() + SEAL_PATIENCE_MS;
-
-	control_set_gate(op->cluster, GATE_SEALED);
-	if (wait_clear(op, end < op->deadline_ms ? end : op->deadline_ms, count))
-		return true;
-	control_set_gate(op->cluster, GATE_HOLD);
-	return false;
-}
-
+/* Under the hold transactions go on, so that those that have written can end. One that had only read may begin to write just after it was
+ * counted: so no such write is let out any more, those under way end, and the second count holds. */
 static bool hold(struct operation *op)
 {
+	static const enum gate gates[] = { GATE_HOLD, GATE_SEALED };
 	struct gate_count count = { 0 };
 
 	op->hold_us = clock_us();
 	op->deadline_ms = clock_ms() + (op->request->timeout_ms ? op->request->timeout_ms : DRAIN_DEFAULT_MS);
-	control_set_gate(op->cluster, GATE_HOLD);
-	do {
-		if (!wait_clear(op, op->deadline_ms, &count))
+	for (size_t i = 0; i < sizeof(gates) / sizeof(*gates); i++) {
+		control_set_gate(op->cluster, gates[i]);
+		if (!wait_clear(op, &count))
 			return conduct_fail(op, op->from,
 					    count.adopted ? "%u transactions that have written did not end in time: --timeout "
 							    "gives them longer"
 							  : "the workers did not take over the hold in time (%u)",
 					    count.open_writes);
-	} while (!seal(op, &count));
+	}
 	op->drained_us = clock_us();
 	return conduct_note(op, NULL, "%u statements wait", count.held);
 }
