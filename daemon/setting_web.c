@@ -144,17 +144,19 @@ static void check_target(struct config_load *load, struct web_route *route,
 			config_add_fault(load, "route", route->name, "to",
 					 "[route %s] to = static, but [site %s] has no root",
 					 route->name, site->host);
-	} else if (colon && !strncmp(route->to, "redirect:", 9) && colon[1] &&
-		   !colon[1 + strspn(colon + 1, " ")]) {
-		config_add_fault(load, "route", route->name, "to",
-				 "[route %s] to = redirect: needs a URL", route->name);
-	} else if (colon && !strncmp(route->to, "redirect:", 9) && colon[1]) {
+	} else if (!strncmp(route->to, "redirect:", 9) && colon[1]) {
 		route->target = WEB_REDIRECT;
 		route->argument = colon + 1;
+	} else if (colon && colon[1] &&
+		   (!strncmp(route->to, "app:", 4) || !strncmp(route->to, "upstream:", 9))) {
+		route->target = WEB_ABSENT;
+		config_add_warning(load, "route", route->name, "to",
+				   "[route %s] to = %s: this version has none, such requests get 503",
+				   route->name, route->to);
 	} else {
 		config_add_fault(load, "route", route->name, "to",
-				 "[route %s] to = %s: expected static or redirect:URL", route->name,
-				 route->to);
+				 "[route %s] to = %s: expected static, redirect:URL, app:NAME or upstream:NAME",
+				 route->name, route->to);
 	}
 }
 
