@@ -30,6 +30,16 @@ static struct remark *new_remark(struct report *report)
 	return &report->remarks[report->count++];
 }
 
+static void tell(struct report *report)
+{
+	while (report->told < report->count) {
+		size_t at = report->told++;
+
+		if (report->added)
+			report->added(report->added_owner, &report->remarks[at]);
+	}
+}
+
 void report_add(struct report *report, enum remark_level level, const char *step, const char *server, double ms, const char *format, ...)
 {
 	struct remark *r = new_remark(report);
@@ -44,8 +54,15 @@ void report_add(struct report *report, enum remark_level level, const char *step
 	va_start(args, format);
 	vsnprintf(r->text, sizeof(r->text), format, args);
 	va_end(args);
-	if (report->added)
-		report->added(report->added_owner, r);
+	if (!report->is_held_back)
+		tell(report);
+}
+
+void report_hold_back(struct report *report, bool hold)
+{
+	report->is_held_back = hold;
+	if (!hold)
+		tell(report);
 }
 
 bool report_has(const struct report *report, enum remark_level level)

@@ -60,6 +60,8 @@ struct report {
 	/* Called for each line as it is added, on the thread that runs the operation; NULL: nobody looks on. Set before cluster_operate(). */
 	void (*added)(void *owner, const struct remark *remark);
 	void *added_owner;
+	size_t told;	/* lines it was called for */
+	bool is_held_back; /* see report_hold_back() */
 	/* Of a promotion or failover that was done; negative when not measured. */
 	double sql_ms;	   /* fence to candidate writable */
 	double drain_ms;   /* hold to no open write */
@@ -69,6 +71,8 @@ struct report {
 /* Appends; text is printf-like. Running out of memory drops the line. */
 void report_add(struct report *report, enum remark_level level, const char *step, const char *server, double ms, const char *format, ...)
 	__attribute__((format(printf, 6, 7)));
+/* While writes are held nobody is waited for who reads slowly: lines are kept until this is called with false. */
+void report_hold_back(struct report *report, bool hold);
 bool report_has(const struct report *report, enum remark_level level);
 /* The text of the last failure, "" when there was none. */
 const char *report_failure(const struct report *report);

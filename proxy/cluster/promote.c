@@ -128,6 +128,7 @@ static bool hold(struct operation *op)
 	static const enum gate gates[] = { GATE_HOLD, GATE_SEALED };
 	struct gate_count count = { 0 };
 
+	report_hold_back(op->report, true);
 	op->hold_us = clock_us();
 	op->deadline_ms = clock_ms() + (op->request->timeout_ms ? op->request->timeout_ms : DRAIN_DEFAULT_MS);
 	for (size_t i = 0; i < sizeof(gates) / sizeof(*gates); i++) {
@@ -146,6 +147,7 @@ static bool hold(struct operation *op)
 static void undo_hold(struct operation *op)
 {
 	control_set_gate(op->cluster, GATE_OPEN);
+	report_hold_back(op->report, false);
 }
 
 /* Under the lock whoever has written without Tandem cannot commit; read_only alone would not stop READ ONLY ADMIN, and once the lock
@@ -342,6 +344,8 @@ static bool forget(struct operation *op)
 
 	if (op->is_recovery && !replication_stop(to))
 		return conduct_fail_line(op, op->to, "STOP SLAVE");
+	/* Everything that somebody waits for is done. */
+	report_hold_back(op->report, false);
 	return replication_forget(to) || conduct_fail_line(op, op->to, "its old link cannot be removed");
 }
 
