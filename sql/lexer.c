@@ -417,6 +417,8 @@ static void quoted_identifier(struct lexer *l, struct token *t)
  * word goes on, but nobody should rely on it. */
 static bool ends_at_nbsp(struct lexer *l, uint32_t from, uint32_t at)
 {
+	if (l->utf8 && at > from && l->text[at - 1] >= 0x80)
+		return false;
 	l->doubt = true;
 	return at == from || l->text[at - 1] < 0x80;
 }
@@ -743,6 +745,7 @@ void lexer_init(struct lexer *l, const struct sql_context *context, const char *
 	l->len = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len;
 	l->version = context->version;
 	l->charset = context->charset;
+	l->utf8 = context->utf8;
 	l->mariadb = context->flavour == SQL_MARIADB;
 	l->ansi_quotes = context->ansi_quotes;
 	l->no_backslash = context->no_backslash_escapes;

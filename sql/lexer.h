@@ -58,6 +58,7 @@ struct lexer {
 	uint32_t version;
 	enum sql_charset charset;
 	bool mariadb;
+	bool utf8;
 	bool ansi_quotes;
 	bool no_backslash;
 	bool in_code;	   /* inside a comment that is code */

@@ -137,7 +137,7 @@ static bool shape_of(const unsigned char *text, size_t len, struct shape *shape)
 
 static uint64_t context_key(const struct sql_context *c)
 {
-	return (uint64_t)c->version << 8 | (unsigned)c->flavour << 4 | (unsigned)c->ansi_quotes << 3 |
+	return (uint64_t)c->version << 8 | (unsigned)c->utf8 << 5 | (unsigned)c->flavour << 4 | (unsigned)c->ansi_quotes << 3 |
 	       (unsigned)c->no_backslash_escapes << 2 | (unsigned)c->oracle << 1 | (unsigned)c->multi_statements;
 }
 

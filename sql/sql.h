@@ -36,6 +36,7 @@ struct sql_context {
 	bool ansi_quotes;	   /* sql_mode */
 	bool no_backslash_escapes; /* sql_mode */
 	bool oracle;		   /* sql_mode */
+	bool utf8;		   /* character_set_client is UTF-8, where the byte 0xa0 is a part of letters and no space */
 	bool multi_statements;	   /* CLIENT_MULTI_STATEMENTS: a ';' may start another statement */
 };
 

@@ -51,6 +51,7 @@ static struct sql_context context_of(const struct routine_source *source, enum s
 		.flavour = flavour,
 		.version = version,
 		.charset = SQL_CHARSET_SAFE, /* the table holds it in utf8 */
+		.utf8 = true,
 		.ansi_quotes = strstr(mode, "ANSI_QUOTES") != NULL,
 		.no_backslash_escapes = strstr(mode, "NO_BACKSLASH_ESCAPES") != NULL,
 		.oracle = strstr(mode, "ORACLE") != NULL,

@@ -476,6 +476,7 @@ struct sql_context state_sql_context(const struct state *state, const struct sna
 		.flavour = snapshot->servers[primary].flavour,
 		.version = snapshot->servers[primary].version ? snapshot->servers[primary].version : 101100,
 		.charset = sql_charset_of(charset, strlen(charset)),
+		.utf8 = !strncmp(charset, "utf8", 4),
 		.ansi_quotes = strstr(mode, "ANSI_QUOTES") != NULL,
 		.no_backslash_escapes = strstr(mode, "NO_BACKSLASH_ESCAPES") != NULL,
 		.oracle = strstr(mode, "ORACLE") != NULL,

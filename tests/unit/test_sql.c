@@ -100,6 +100,8 @@ static void read_context_word(struct table *t, const char *word)
 		t->context.version = (uint32_t)atol(word + 8);
 	else if (starts_with(word, "charset="))
 		t->context.charset = sql_charset_of(word + 8, strlen(word + 8));
+	else if (strcmp(word, "utf8") == 0)
+		t->context.utf8 = true;
 	else if (strcmp(word, "ansi_quotes") == 0)
 		t->context.ansi_quotes = true;
 	else if (strcmp(word, "no_backslash_escapes") == 0)
