@@ -22,6 +22,14 @@
 
 void suite_base_io(void);
 
+/* The test of this name: the check of this name, both ways. */
+#define IN_CLEAR_AND_WITH_TLS(name)                                                                \
+	static void test_##name(void)                                                              \
+	{                                                                                          \
+		check_##name(false);                                                               \
+		check_##name(true);                                                                \
+	}
+
 enum { GIVE_UP_MS = 10000 };
 
 /* One end of a connection, and all that happened to it. */
@@ -294,11 +302,7 @@ static void check_both_ways(bool tls)
 	end_side(&b);
 }
 
-static void test_both_ways(void)
-{
-	check_both_ways(false);
-	check_both_ways(true);
-}
+IN_CLEAR_AND_WITH_TLS(both_ways)
 
 static void check_pieces(bool tls)
 {
@@ -380,11 +384,7 @@ static void check_back_pressure(bool tls)
 	end_side(&b);
 }
 
-static void test_back_pressure(void)
-{
-	check_back_pressure(false);
-	check_back_pressure(true);
-}
+IN_CLEAR_AND_WITH_TLS(back_pressure)
 
 static void pause_self(struct side *side)
 {
@@ -418,11 +418,7 @@ static void check_pause_each_time(bool tls)
 	end_side(&b);
 }
 
-static void test_pause_each_time(void)
-{
-	check_pause_each_time(false);
-	check_pause_each_time(true);
-}
+IN_CLEAR_AND_WITH_TLS(pause_each_time)
 
 /* The reader's socket has room again before the loop has turned: what is sent now still goes behind what waits. */
 static void test_order_behind_unsent_bytes(void)
@@ -497,11 +493,7 @@ static void check_orderly_end(bool tls)
 	end_side(&b);
 }
 
-static void test_orderly_end(void)
-{
-	check_orderly_end(false);
-	check_orderly_end(true);
-}
+IN_CLEAR_AND_WITH_TLS(orderly_end)
 
 /* The last bytes and the end arrive together while the owner pauses at once: the end waits for it. */
 static void check_end_behind_pause(bool tls)
@@ -523,11 +515,7 @@ static void check_end_behind_pause(bool tls)
 	end_side(&b);
 }
 
-static void test_end_behind_pause(void)
-{
-	check_end_behind_pause(false);
-	check_end_behind_pause(true);
-}
+IN_CLEAR_AND_WITH_TLS(end_behind_pause)
 
 static void close_self(struct side *side)
 {
@@ -633,11 +621,7 @@ static void check_echo(bool tls)
 	end_side(&b);
 }
 
-static void test_echo(void)
-{
-	check_echo(false);
-	check_echo(true);
-}
+IN_CLEAR_AND_WITH_TLS(echo)
 
 /* --- broken connections --- */
 
