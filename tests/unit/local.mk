@@ -6,6 +6,7 @@ endif
 tests_unit_unit_SOURCES = \
 	tests/unit/main.c \
 	tests/unit/suites.h \
+	tests/unit/test_admin.c \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
 	tests/unit/test_cluster.c \

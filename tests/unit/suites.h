@@ -2,6 +2,7 @@
  * Every unit suite, once. SUITE(name) stands for `void suite_name(void)` in test_name.c, which adds its CUnit suite.
  */
 #define SUITES(SUITE) \
+	SUITE(admin) \
 	SUITE(base) \
 	SUITE(base_io) \
 	SUITE(cluster) \
