@@ -12,6 +12,7 @@
 	SUITE(gtid) \
 	SUITE(http) \
 	SUITE(pins) \
+	SUITE(promotion) \
 	SUITE(snapshot) \
 	SUITE(sql) \
 	SUITE(state) \
