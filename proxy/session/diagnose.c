@@ -784,7 +784,7 @@ static bool starts_with(const struct turn *t, const char *word)
 
 	while (at < end && isspace((unsigned char)*at))
 		at++;
-	return (size_t)(end - at) >= strlen(word) && !strncasecmp(at, word, strlen(word));
+	return (size_t)(end - at) >= strlen(word) && (*at | 0x20) == *word && !strncasecmp(at, word, strlen(word));
 }
 
 static void found_here(struct turn *t)
@@ -805,7 +805,8 @@ static bool has_offset(const struct turn *t)
 {
 	const char *at = t->text, *end = at + t->text_len;
 
-	while (at + 5 < end && ((*at | 0x20) != 'l' || strncasecmp(at, "limit", 5)))
+	/* Two letters by hand: a SELECT has an L, too. */
+	while (at + 5 < end && ((at[0] | 0x20) != 'l' || (at[1] | 0x20) != 'i' || strncasecmp(at, "limit", 5)))
 		at++;
 	return at + 5 < end && (memchr(at, ',', (size_t)(end - at)) || turn_text_has(t, "offset"));
 }
@@ -844,7 +845,7 @@ static void note_found_select(struct turn *t)
 }
 
 /* FOUND_ROWS() changes with each SELECT that runs, also inside other statements. */
-static void note_found(struct turn *t)
+static __attribute__((noinline)) void note_found(struct turn *t)
 {
 	if (t->command == COM_STMT_PREPARE || t->command == COM_STMT_FETCH)
 		return;
@@ -877,7 +878,7 @@ static void note_found(struct turn *t)
 }
 
 /* Errors of values come when a SELECT is under way already, others before it has begun. */
-static void note_found_failed(struct turn *t)
+static __attribute__((noinline)) void note_found_failed(struct turn *t)
 {
 	if (t->command != COM_STMT_PREPARE && t->failed_with_data && turn_text_has(t, "select"))
 		found_here(t);
@@ -957,16 +958,12 @@ static bool probably_clears(const struct turn *t)
 	return uses_table(t->text, t->text_len);
 }
 
-static void note_list(struct turn *t)
+static __attribute__((noinline)) void note_list(struct turn *t)
 {
 	struct client *c = t->client;
 	bool adds = t->failed || t->warnings;
 	enum effect effect;
-	bool is_empty_here = c->diag_at == t->backend && !c->diag_open && !t->backend->has_diagnostics;
 
-	/* An empty list stays as it is, whether it is cleared or not: that is every statement but a few. */
-	if (!adds && is_empty_here)
-		return;
 	if (!adds && t->command == COM_STMT_FETCH)
 		return;
 	effect = effect_on_list(t);
@@ -980,6 +977,14 @@ static void note_list(struct turn *t)
 	t->backend->has_diagnostics = adds;
 }
 
+/* An empty list stays as it is, whether it is cleared or not: that is every statement but a few. */
+static bool list_stays_empty(const struct turn *t)
+{
+	const struct client *c = t->client;
+
+	return !t->failed && !t->warnings && c->diag_at == t->backend && !c->diag_open && !t->backend->has_diagnostics;
+}
+
 void diagnose_note(struct turn *turn)
 {
 	struct client *c = turn->client;
@@ -990,9 +995,11 @@ void diagnose_note(struct turn *turn)
 		c->row_count = turn->failed ? -1 : turn->row_count;
 	if (turn->failed)
 		note_found_failed(turn);
+	else if (turn->command == COM_QUERY && turn->meaning->verb == SQL_SELECT)
+		note_found_select(turn);
 	else
 		note_found(turn);
-	if (turn->meaning->verb != SQL_SHOW || !(turn->meaning->facts & SQL_F_READS_LAST) || turn->failed)
+	if (!list_stays_empty(turn) && (turn->meaning->verb != SQL_SHOW || !(turn->meaning->facts & SQL_F_READS_LAST) || turn->failed))
 		note_list(turn);
 	if (turn->told_read_only)
 		freeze_error(c, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006", TURN_READ_ONLY_MESSAGE);

@@ -565,6 +565,15 @@ static void sweep_waiting(struct server_pool *pool, uint64_t now_ms)
 	pool_wake(pool);
 }
 
+void pool_tell_sent(struct server_pool *pool)
+{
+	if (pool->reads)
+		atomic_fetch_add_explicit(&pool->server->reads, pool->reads, memory_order_relaxed);
+	if (pool->writes)
+		atomic_fetch_add_explicit(&pool->server->writes, pool->writes, memory_order_relaxed);
+	pool->reads = pool->writes = 0;
+}
+
 void pool_sweep(struct server_pool *pool, uint64_t now_ms)
 {
 	uint64_t idle_ms = worker_settings(pool->worker)->backend_idle_ms;

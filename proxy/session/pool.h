@@ -23,6 +23,9 @@ struct server_pool {
 	struct backend_list busy;
 	struct backend_list gone; /* closed; the server may count them for a moment yet */
 	struct turn_list waiting; /* this worker's turns that hold tickets */
+	/* Statements sent since the last tick. The server's own counts are every worker's: a line that all of them write to is in none's
+	 * cache. */
+	unsigned reads, writes;
 	unsigned in_use;	  /* not READY: for choosing between replicas */
 	uint32_t prepare_budget;  /* statements kept per connection; 0: by the server's usual limit */
 	unsigned sessions;	  /* connections that have a session */
@@ -31,6 +34,9 @@ struct server_pool {
 struct server_pool *pool_new(struct worker *worker, struct server *server);
 /* All its connections must be gone. */
 void pool_free(struct server_pool *pool);
+
+/* Adds what has been sent to the server's counts. */
+void pool_tell_sent(struct server_pool *pool);
 
 enum pool_answer { POOL_GOT, POOL_CONNECTING, POOL_WAIT, POOL_FAILED };
 /* Finds a connection for the turn and attaches it to the turn's client: turn->backend is set for GOT (READY or BUSY with a clean-up),

@@ -61,18 +61,22 @@ static __attribute__((cold)) void send_big_ok(struct client *c, const struct wir
 	free(memory);
 }
 
-static void pass_ok(struct client *c, struct wire_ok *ok, bool ends_rows, uint8_t seq)
+static void pass_eof(struct client *c, uint16_t warnings, uint16_t status, uint8_t seq)
+{
+	uint8_t memory[16];
+	struct wire_writer w = wire_writer(memory, sizeof(memory));
+
+	wire_put_eof(&w, warnings, status & (uint16_t)~SERVER_SESSION_STATE_CHANGED, seq);
+	output_begin(&c->worker->out, &c->io);
+	output_bytes(&c->worker->out, w.data, w.len); /* so short that it is copied */
+}
+
+static __attribute__((noinline)) void pass_ok(struct client *c, struct wire_ok *ok, uint8_t seq)
 {
 	uint8_t track[2048];
 	struct wire_writer w;
 
 	output_begin(&c->worker->out, &c->io);
-	if (ends_rows && is_classic(c)) {
-		w = output_packet(&c->worker->out, 16);
-		wire_put_eof(&w, ok->warnings, ok->status & (uint16_t)~SERVER_SESSION_STATE_CHANGED, seq);
-		output_packet_end(&c->worker->out, &w);
-		return;
-	}
 	tracking_filter(c, ok, track, sizeof(track));
 	if (ok->info.len + ok->track.len > OUTPUT_STAGE_BYTES - 256) {
 		send_big_ok(c, ok, seq);
@@ -84,7 +88,7 @@ static void pass_ok(struct client *c, struct wire_ok *ok, bool ends_rows, uint8_
 }
 
 /* The client waits for the server to say what comes next, in the sequence that it knows. */
-static void pass_raw(struct client *c, const struct walk_item *item)
+static __attribute__((noinline)) void pass_raw(struct client *c, const struct walk_item *item)
 {
 	struct wire_writer w;
 
@@ -109,19 +113,14 @@ static void pass_columns_end(struct client *c, struct backend *b, const struct w
 	/* The status is that of the reply before: a cursor of that one would make the client read no rows of this one. */
 	const uint16_t not_lasting = SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS |
 				     SERVER_STATUS_LAST_ROW_SENT;
-	struct wire_writer w;
 
 	if (!is_classic(c))
 		return;
-	output_begin(&c->worker->out, &c->io);
-	w = output_packet(&c->worker->out, 16);
-	wire_put_eof(&w, 0, b->status & (uint16_t)~not_lasting,
-		     (uint8_t)(item->seq + b->walker.seq_shift));
-	output_packet_end(&c->worker->out, &w);
+	pass_eof(c, 0, b->status & (uint16_t)~not_lasting, (uint8_t)(item->seq + b->walker.seq_shift));
 	b->walker.seq_shift++;
 }
 
-static void pass_prepared(struct turn *t, struct backend *b, struct walk_item *item)
+static __attribute__((noinline)) void pass_prepared(struct turn *t, struct backend *b, struct walk_item *item)
 {
 	struct wire_prepared p;
 	struct statement *s;
@@ -190,7 +189,10 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 	}
 	tracking_adopt(c, b, &ok);
 	turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
-	pass_ok(c, &ok, item->ends_rows, item->seq);
+	if (item->ends_rows && is_classic(c))
+		pass_eof(c, ok.warnings, ok.status, item->seq);
+	else
+		pass_ok(c, &ok, item->seq);
 	t->passed = true;
 }
 
@@ -280,7 +282,7 @@ static void note_prepared(struct backend *b, const struct expect *e, const struc
 		b->statements.slots[e->slot].id = p.id;
 }
 
-static void swallow_item(struct backend *b, struct expect *e, const struct walk_item *item)
+static __attribute__((noinline)) void swallow_item(struct backend *b, struct expect *e, const struct walk_item *item)
 {
 	struct client *c = b->client;
 	struct wire_err err;
@@ -335,7 +337,7 @@ static void end_forward(struct backend *b, const struct expect *e)
 	}
 }
 
-static void end_setup(struct backend *b, const struct expect *e)
+static __attribute__((cold)) void end_setup(struct backend *b, const struct expect *e)
 {
 	if (e->failed) {
 		protocol_error(b, "the set-up query was refused");
@@ -352,7 +354,7 @@ static void end_setup(struct backend *b, const struct expect *e)
 		pool_give(b);
 }
 
-static void end_clean(struct backend *b, const struct expect *e)
+static __attribute__((noinline)) void end_clean(struct backend *b, const struct expect *e)
 {
 	if (e->failed || b->errand) {
 		backend_close(b, b->errand ? "its errand is done" : "could not be cleaned");
@@ -367,7 +369,7 @@ static void end_clean(struct backend *b, const struct expect *e)
 		backend_close(b, "could not be cleaned");
 }
 
-static void end_swallowed(struct backend *b, const struct expect *e)
+static __attribute__((noinline)) void end_swallowed(struct backend *b, const struct expect *e)
 {
 	struct turn *t = b->client ? b->client->turn : NULL;
 

@@ -341,17 +341,9 @@ static void want_position(struct turn *t)
 }
 
 /* A connection that the session holds, but of a server that has restarted or changed its role, is only kept for what is bound to it. */
-static bool still_good(struct client *c, struct backend *b)
+static __attribute__((cold)) bool still_needed(struct client *c, struct backend *b)
 {
-	const struct server_view *v = &c->worker->snapshot->servers[b->pool->index];
-	bool need;
-
-	if (b->state == BACKEND_DEAD)
-		return false;
-	if (!b->retire && !b->broken && b->epoch >= v->epoch)
-		return true;
-	need = client_needs_backend(c, b);
-	if (need)
+	if (client_needs_backend(c, b))
 		return true;
 	if (c->last_id_at == b)
 		c->last_id_lost = c->has_last_id;
@@ -360,23 +352,19 @@ static bool still_good(struct client *c, struct backend *b)
 	return false;
 }
 
+static bool still_good(struct client *c, struct backend *b)
+{
+	const struct server_view *v = &c->worker->snapshot->servers[b->pool->index];
+
+	if (b->state == BACKEND_DEAD)
+		return false;
+	return (!b->retire && !b->broken && b->epoch >= v->epoch) || still_needed(c, b);
+}
+
 enum step { STEP_ON, STEP_WAIT };
 
-static enum step take_connection(struct turn *t, int server)
+static __attribute__((noinline)) enum step take_from_pool(struct turn *t, struct server_pool *pool)
 {
-	struct client *c = t->client;
-	struct server_pool *pool = c->worker->pools[server];
-	struct backend *b = client_backend_at(c, pool);
-
-	if (b && still_good(c, b)) {
-		/* Somebody is about to get it: who has just used it stands at the end of the queue. */
-		if (b->freezing && pool_queue(pool, t))
-			return STEP_WAIT;
-		if (t->ticket)
-			pool_leave_queue(t);
-		t->backend = b;
-		return STEP_ON;
-	}
 	switch (pool_take(pool, t)) {
 	case POOL_GOT:
 		return STEP_ON;
@@ -384,6 +372,42 @@ static enum step take_connection(struct turn *t, int server)
 		turn_fail(t, ER_OUT_OF_RESOURCES, "HY000", "tandem: no memory or no socket for a connection to %s", pool->server->name);
 		return STEP_WAIT;
 	default:
+		return STEP_WAIT;
+	}
+}
+
+static enum step take_connection(struct turn *t, int server)
+{
+	struct client *c = t->client;
+	struct server_pool *pool = c->worker->pools[server];
+	struct backend *b = client_backend_at(c, pool);
+
+	if (!b || !still_good(c, b))
+		return take_from_pool(t, pool);
+	/* Somebody is about to get it: who has just used it stands at the end of the queue. */
+	if (b->freezing && pool_queue(pool, t))
+		return STEP_WAIT;
+	if (t->ticket)
+		pool_leave_queue(t);
+	t->backend = b;
+	return STEP_ON;
+}
+
+static __attribute__((noinline)) enum step choose_other(struct turn *t, struct route_answer r)
+{
+	switch (r.route) {
+	case ROUTE_PARK:
+		want_position(t);
+		worker_park(t->client->worker, t, worker_settings(t->client->worker)->causal_wait_ms);
+		return STEP_WAIT;
+	case ROUTE_ASK:
+		ask_position(t, r.backend);
+		return STEP_WAIT;
+	case ROUTE_REFUSE:
+		turn_fail(t, r.code, "HY000", "tandem: %s", r.why);
+		return STEP_WAIT;
+	default:
+		worker_wait_primary(t->client->worker, t);
 		return STEP_WAIT;
 	}
 }
@@ -400,19 +424,8 @@ static enum step choose(struct turn *t)
 		return STEP_ON;
 	case ROUTE_SERVER:
 		return take_connection(t, r.server);
-	case ROUTE_PARK:
-		want_position(t);
-		worker_park(t->client->worker, t, worker_settings(t->client->worker)->causal_wait_ms);
-		return STEP_WAIT;
-	case ROUTE_ASK:
-		ask_position(t, r.backend);
-		return STEP_WAIT;
-	case ROUTE_REFUSE:
-		turn_fail(t, r.code, "HY000", "tandem: %s", r.why);
-		return STEP_WAIT;
 	default:
-		worker_wait_primary(t->client->worker, t);
-		return STEP_WAIT;
+		return choose_other(t, r);
 	}
 }
 
@@ -440,10 +453,8 @@ static uint32_t kept_slot(struct turn *t)
 	return prepared_find(&t->backend->statements, t->statement);
 }
 
-static bool prepare_packet(struct turn *t)
+static __attribute__((noinline)) bool prepare_packet(struct turn *t)
 {
-	if (!t->statement)
-		return true;
 	if (t->statement->opened) {
 		t->slot = kept_slot(t);
 		if (t->slot == PREPARED_NONE)
@@ -465,7 +476,7 @@ static void send_statement(struct turn *t)
 {
 	struct backend *b = t->backend;
 	struct client *c = t->client;
-	bool ok = send_probe(t) && prepare_packet(t);
+	bool ok = send_probe(t) && (!t->statement || prepare_packet(t));
 
 	t->wait = WAIT_REPLY;
 	t->began_ms = c->worker->now_ms;
@@ -476,7 +487,10 @@ static void send_statement(struct turn *t)
 		backend_expect(b, EXPECT_FORWARD, t->reply, PREPARED_NONE);
 	if (ok)
 		ok = io_send(&b->io, t->packet, t->packet_len);
-	atomic_fetch_add_explicit(b->is_replica ? &b->server->reads : &b->server->writes, 1, memory_order_relaxed);
+	if (b->is_replica)
+		b->pool->reads++;
+	else
+		b->pool->writes++;
 	if (!ok) {
 		backend_lost(b, "cannot send", 0, NULL, NULL);
 		return;
@@ -801,7 +815,7 @@ bool turn_text_has(const struct turn *t, const char *word)
 	size_t n = strlen(word);
 
 	for (size_t i = 0; t->text && i + n <= t->text_len; i++)
-		if (!strncasecmp(t->text + i, word, n))
+		if ((t->text[i] | 0x20) == (*word | 0x20) && !strncasecmp(t->text + i, word, n))
 			return true;
 	return false;
 }
@@ -991,17 +1005,37 @@ static void note_last(struct turn *t)
 	c->last_gone = false;
 }
 
-void turn_done(struct turn *turn)
+static __attribute__((cold)) void verified(struct turn *t)
+{
+	char message[512];
+
+	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
+	end_verify(t, t->failed ? t->fit_code : 0, t->fit_state, message);
+}
+
+/* Most statements: a SELECT that went well, of which nothing but the session's last statement can be asked. */
+static bool is_plain_end(const struct turn *t)
+{
+	const struct sql_meaning *m = t->meaning;
+	const struct client *c = t->client;
+
+	return t->command == COM_QUERY && m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins &&
+	       !c->collation_unknown && t->task == TASK_COMMAND && (t->backend->is_replica || !c->worker->snapshot->view_count);
+}
+
+static void end_plain(struct turn *t)
+{
+	note_last(t);
+	diagnose_note(t);
+	if (t->saw_rows && !t->backend->is_replica && t->meaning->target != SQL_TO_ROLE)
+		t->client->token_unknown = true;
+	turn_end(t);
+}
+
+static __attribute__((noinline)) void end_other(struct turn *turn)
 {
 	struct backend *b = turn->backend;
 
-	if (turn->task == TASK_VERIFY) {
-		char message[512];
-
-		snprintf(message, sizeof(message), "%s", turn->fit_message ? turn->fit_message : "");
-		end_verify(turn, turn->failed ? turn->fit_code : 0, turn->fit_state, message);
-		return;
-	}
 	b->has_diagnostics |= turn->failed || turn->warnings;
 	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
@@ -1020,6 +1054,16 @@ void turn_done(struct turn *turn)
 	if (settle_turn(turn) || (!turn->failed && learn_collation(turn)))
 		return;
 	turn_end(turn);
+}
+
+void turn_done(struct turn *turn)
+{
+	if (turn->task == TASK_VERIFY)
+		verified(turn);
+	else if (is_plain_end(turn))
+		end_plain(turn);
+	else
+		end_other(turn);
 }
 
 /* ---- A lost connection ---- */

@@ -229,6 +229,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	w->now_ms = now;
 	check_waiting_for_primary(w, now);
 	for (size_t i = 0; i < w->snapshot->server_count; i++) {
+		pool_tell_sent(w->pools[i]);
 		pool_check_connecting(w->pools[i], now);
 		pool_forget_gone(w->pools[i], now, false);
 		if (TAILQ_FIRST(&w->pools[i]->waiting) || w->ticks % 20 == 0)

@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-enum { MESSAGE_MAX = 512 };
+enum { MESSAGE_MAX = 512, SHORT_OK = 7 };
 
 /* ---- OK ----------------------------------------------------------------------------------------------------------- */
 
-bool wire_parse_ok(const uint8_t *payload, size_t len, uint64_t capabilities, struct wire_ok *out)
+static __attribute__((noinline)) bool parse_long_ok(const uint8_t *payload, size_t len, uint64_t capabilities, struct wire_ok *out)
 {
 	struct wire_reader r = wire_reader(payload, len);
 
@@ -23,6 +23,23 @@ bool wire_parse_ok(const uint8_t *payload, size_t len, uint64_t capabilities, st
 	if ((capabilities & CLIENT_SESSION_TRACK) && (out->status & SERVER_SESSION_STATE_CHANGED))
 		out->track = wire_get_lenenc_bytes(&r);
 	return !r.bad;
+}
+
+bool wire_parse_ok(const uint8_t *payload, size_t len, uint64_t capabilities, struct wire_ok *out)
+{
+	const uint8_t *p = payload;
+
+	/* Behind rows nearly always: two small counts, flags, warnings, and no more. */
+	if (len != SHORT_OK || (p[0] != 0x00 && p[0] != 0xfe) || p[1] >= 0xfb || p[2] >= 0xfb)
+		return parse_long_ok(payload, len, capabilities, out);
+	*out = (struct wire_ok){
+		.header = p[0],
+		.affected_rows = p[1],
+		.insert_id = p[2],
+		.status = (uint16_t)(p[3] | p[4] << 8),
+		.warnings = (uint16_t)(p[5] | p[6] << 8),
+	};
+	return true;
 }
 
 void wire_put_ok(struct wire_writer *w, const struct wire_ok *ok, uint64_t capabilities, uint8_t seq)
@@ -133,11 +150,16 @@ void wire_put_err(struct wire_writer *w, uint16_t code, const char *sqlstate, co
 
 void wire_put_eof(struct wire_writer *w, uint16_t warnings, uint16_t status, uint8_t seq)
 {
-	wire_begin(w);
-	wire_put_u8(w, 0xfe);
-	wire_put_u16(w, warnings);
-	wire_put_u16(w, status);
-	wire_end(w, seq);
+	uint8_t *p = wire_room(w, WIRE_HEADER_BYTES + 5);
+
+	if (!p)
+		return;
+	wire_put_header(p, 5, seq);
+	p[4] = 0xfe;
+	p[5] = (uint8_t)warnings;
+	p[6] = (uint8_t)(warnings >> 8);
+	p[7] = (uint8_t)status;
+	p[8] = (uint8_t)(status >> 8);
 }
 
 bool wire_parse_eof(const uint8_t *payload, size_t len, uint16_t *warnings, uint16_t *status)
