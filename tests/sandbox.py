@@ -719,6 +719,9 @@ def up(arguments):
     """Starts everything, says where it is, and waits for Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", arguments.port)) == 0:
+            raise SandboxError(f"port {arguments.port} is in use: stop what listens there, or choose another with --port")
     print("starting a primary and", arguments.replicas, "replica" + ("s" if arguments.replicas != 1 else ""), flush=True)
     port = arguments.port
     with contextlib.suppress(KeyboardInterrupt):
