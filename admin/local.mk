@@ -26,6 +26,7 @@ libadmin_a_SOURCES = \
 	admin/settings.h \
 	admin/socket.c
 
+dist_man_MANS = docs/tandemctl.1
 bin_PROGRAMS += tandemctl
 tandemctl_SOURCES = admin/tandemctl.c
 tandemctl_LDADD = libadmin.a libbase.a $(JANSSON_LIBS) $(INIH_LIBS)

@@ -588,6 +588,7 @@ class Tandem:
     def defaults(self):
         sections = {
             "tandem": {"threads": 2, "state_dir": self.folder / "state"},
+            "admin": {"socket": self.folder / "state" / "tandem.sock"},
             "proxy": {"listen": [f"127.0.0.1:{self.port}", f"unix:{self.socket}"]},
             "monitor": {"user": "monitor", "password": "monitor", "interval": "200ms"},
             "replication": {"user": "repl", "password": "repl"},
@@ -726,15 +727,16 @@ def up(arguments):
     port = arguments.port
     with contextlib.suppress(KeyboardInterrupt):
         with Cluster(replicas=arguments.replicas) as cluster:
-            with Tandem(cluster, port=port) as tandem:
+            console = {"console": f"127.0.0.1:{arguments.console}", "user": "admin", "password": "admin"}
+            with Tandem(cluster, {"admin": console}, port=port) as tandem:
                 tandem.wait_reads_on(cluster.replicas)
-                tell(cluster, tandem)
+                tell(cluster, tandem, arguments.console)
                 while tandem.process.running():
                     tandem.process.popen.wait()
                 raise SandboxError("tandem ended:\n" + tail(tandem.log))
 
 
-def tell(cluster, tandem):
+def tell(cluster, tandem, console):
     print()
     for server in cluster.servers:
         role = "primary" if server is cluster.primary else "replica"
@@ -744,7 +746,12 @@ def tell(cluster, tandem):
     print(f"  log          {tandem.log}")
     print("\nA read says which server answered it; a transaction runs on the primary:\n")
     print(f"  mariadb -h127.0.0.1 -P{tandem.port} -uapp -papp -e 'select @@server_id; begin; select @@server_id'")
-    print(f"  mariadb -h127.0.0.1 -P{tandem.port} -uapp -papp\n\nCtrl-C stops everything.", flush=True)
+    print(f"  mariadb -h127.0.0.1 -P{tandem.port} -uapp -papp")
+    ctl = f"{pathlib.Path(tandem_binary()).parent / 'tandemctl'} -s {tandem.folder / 'state' / 'tandem.sock'}"
+    print("\nHow it is, and another primary; the same from any MySQL client, on the console:\n")
+    for command in ("status", "sessions", "explain 'select 1'", "promote db2"):
+        print(f"  {ctl} {command}")
+    print(f"  mariadb -h127.0.0.1 -P{console} -uadmin -padmin -e 'show servers; promote db1'\n\nCtrl-C stops everything.", flush=True)
 
 
 def run(arguments):
@@ -764,6 +771,7 @@ def main():
     one = verbs.add_parser("up", help="start everything and wait for Ctrl-C")
     one.add_argument("--replicas", type=int, default=1)
     one.add_argument("--port", type=int, default=3307, help="Tandem's port (3307)")
+    one.add_argument("--console", type=int, default=3308, help="port of the SQL console (3308)")
     two = verbs.add_parser("run", help="run a command with TANDEM_PORT, DB1_PORT, ... set")
     two.add_argument("--replicas", type=int, default=1)
     two.add_argument("command", nargs="+")
