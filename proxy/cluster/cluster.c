@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/sentry.h"
 
@@ -468,6 +469,20 @@ static bool add_members(struct cluster *c)
 	return ok;
 }
 
+/* What an earlier run left in state_dir: who is the primary since the last operation, and who was away then and has to be judged. */
+static void recall_last_operation(struct cluster *c)
+{
+	struct journal_entry entry;
+
+	if (journal_init(&entry) && journal_load(c->settings->state_dir, &entry) && entry.state == JOURNAL_DONE) {
+		c->remembered_epoch = entry.epoch;
+		snprintf(c->remembered, sizeof(c->remembered), "%s", entry.to);
+		for (size_t i = 0; i < c->member_count; i++)
+			c->members[i]->is_astray = !strcmp(c->members[i]->server->name, entry.from);
+	}
+	journal_fini(&entry);
+}
+
 struct cluster *cluster_start(struct settings *settings, const struct cluster_listener *listener,
 			      void *owner)
 {
@@ -484,6 +499,7 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 	if (!add_members(c))
 		goto failed;
 	pthread_mutex_lock(&c->lock);
+	recall_last_operation(c);
 	first = cluster_make_snapshot(c);
 	pthread_mutex_unlock(&c->lock);
 	publish(c, first);

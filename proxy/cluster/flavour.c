@@ -352,10 +352,27 @@ static bool observe_links(struct line *line, const struct flavour *f, struct obs
 	return true;
 }
 
+/* Only of a server that could be the primary. One without the table, or that does not let us look, has none. */
+static bool observe_epoch(struct line *line, struct observation *out)
+{
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+
+	out->row_epoch = 0;
+	if (out->link_count)
+		return true;
+	result = line_query(line, "SELECT MAX(epoch) FROM tandem.cluster");
+	row = result ? mysql_fetch_row(result) : NULL;
+	if (row)
+		out->row_epoch = row_number(row, 0);
+	mysql_free_result(result);
+	return result || !line_error_is_loss(line);
+}
+
 bool observe_state(struct line *line, struct observation *out)
 {
 	const struct flavour *f = flavour_of(out->flavour);
 
 	/* Links first: a link seen caught up must not be paired with an older position. */
-	return observe_links(line, f, out) && observe_heartbeats(line, f, out) && observe_look(line, f, out);
+	return observe_links(line, f, out) && observe_heartbeats(line, f, out) && observe_look(line, f, out) && observe_epoch(line, out);
 }

@@ -23,6 +23,14 @@ static const char *role_word(enum server_role role)
 	return "unknown";
 }
 
+static uint64_t epoch_of(const struct member *m)
+{
+	uint64_t written = m->has_seen ? m->seen.row_epoch : 0;
+	uint64_t remembered = strcmp(m->cluster->remembered, m->server->name) ? 0 : m->cluster->remembered_epoch;
+
+	return written > remembered ? written : remembered;
+}
+
 static struct role_view view_of(const struct member *m)
 {
 	const struct server_settings *own = &m->settings->servers[m->settings_index];
@@ -35,6 +43,7 @@ static struct role_view view_of(const struct member *m)
 		.seen = m->has_seen ? &m->seen : NULL,
 		.was = m->role,
 		.trouble = m->trouble[0] ? m->trouble : NULL,
+		.epoch = epoch_of(m),
 	};
 }
 

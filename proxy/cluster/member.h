@@ -140,6 +140,9 @@ struct cluster {
 	uint64_t number;
 	int primary;
 	int root;
+	/* What state_dir says of the last operation that was done: its epoch (0: nothing), and who is the primary since. */
+	uint64_t remembered_epoch;
+	char remembered[64];
 	const struct member *last_primary; /* the last one there was; only compared */
 	char primary_why[512];
 };

@@ -57,6 +57,7 @@ struct observation {
 	char own_name
 		[OBSERVED_HOST]; /* Tandem's host name as this server sees it, empty when it resolves none */
 	char own_ip[64];	/* Tandem's address, empty for a Unix socket */
+	uint64_t row_epoch;	/* of the operation written down in tandem.cluster there; 0: none, or it replicates */
 	uint64_t greeting;	/* grows by one with each connection the monitor makes */
 	uint64_t connection_id; /* of the monitor's connection */
 	int64_t booted_ms;	/* clock_ms() at which the server started, to about a second */

@@ -13,6 +13,8 @@ struct judge {
 	struct role_verdict *out;
 	unsigned followers
 		[CLUSTER_MAX_SERVERS]; /* servers that are up and replicate from this one */
+	int newest; /* the server with the newest epoch, -1 when none has one */
+	int stale;  /* a writable server that was away when that one became the primary, -1 none */
 };
 
 static bool is_up(const struct role_view *view)
@@ -90,13 +92,31 @@ static bool in_ring(const struct judge *j, size_t i)
 	return source >= 0 && j->out->source[source] == (int)i;
 }
 
+static void find_newest(struct judge *j)
+{
+	j->newest = j->stale = -1;
+	for (size_t i = 0; i < j->count; i++)
+		if (j->views[i].epoch && (j->newest < 0 || j->views[i].epoch > j->views[j->newest].epoch))
+			j->newest = (int)i;
+}
+
+/* Unless it has the role here and now, or the one that is ahead has come to follow it: somebody has changed that by hand. */
+static bool is_stale(struct judge *j, size_t i)
+{
+	if (j->newest < 0 || j->views[i].epoch >= j->views[j->newest].epoch || j->views[i].was == ROLE_PRIMARY ||
+	    j->out->source[j->newest] == (int)i)
+		return false;
+	j->stale = (int)i;
+	return true;
+}
+
 /* Fills `list` with the servers that could be the primary. */
-static size_t find_candidates(const struct judge *j, size_t list[CLUSTER_MAX_SERVERS])
+static size_t find_candidates(struct judge *j, size_t list[CLUSTER_MAX_SERVERS])
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < j->count; i++)
-		if (is_writable(j, i) && j->out->source[i] < 0)
+		if (is_writable(j, i) && j->out->source[i] < 0 && !is_stale(j, i))
 			list[n++] = i;
 	if (n)
 		return n;
@@ -146,7 +166,8 @@ static const char *unknown_server(const struct judge *j)
  * it was its replica until somebody promoted it: anything else would be a stray that happens to be writable. */
 static bool may_stand_alone(struct judge *j, size_t i, int former)
 {
-	if (former < 0 || former == (int)i || j->views[i].was == ROLE_REPLICA ||
+	/* Or when it is written down that it took over. */
+	if (former < 0 || former == (int)i || (int)i == j->newest || j->views[i].was == ROLE_REPLICA ||
 	    j->views[i].was == ROLE_PRIMARY)
 		return true;
 	none(j, "%s is writable but nobody replicates from it, and the primary %s is %s",
@@ -185,11 +206,29 @@ static bool is_uncontested(const struct judge *j, const size_t *list, size_t n, 
 	return listed;
 }
 
+/* Servers that lost their place while they were away, whoever follows them still. */
+static bool is_only_contested_by_strays(struct judge *j, const size_t *list, size_t n, int former)
+{
+	bool listed = false;
+
+	if (former < 0 || j->views[former].was != ROLE_PRIMARY)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if ((int)list[i] == former)
+			listed = true;
+		else if (j->views[list[i]].was != ROLE_STRAY)
+			return false;
+	}
+	return listed;
+}
+
 static int choose_among(struct judge *j, const size_t *list, size_t n, int former)
 {
 	size_t followed = 0;
 	size_t best = 0;
 
+	if (is_only_contested_by_strays(j, list, n, former))
+		return former;
 	for (size_t i = 0; i < n; i++) {
 		if (!j->followers[list[i]])
 			continue;
@@ -220,6 +259,9 @@ static int explain_none(struct judge *j, int former)
 {
 	const struct role_view *v = former >= 0 ? &j->views[former] : NULL;
 
+	if (j->stale >= 0)
+		return none(j, "%s is writable, but %s became the primary while it was away, and is %s", j->views[j->stale].name,
+			    j->views[j->newest].name, is_up(&j->views[j->newest]) ? "not writable" : "down");
 	if (!v)
 		return explain_nobody(j);
 	if (!is_up(v))
@@ -287,6 +329,7 @@ void roles_judge(const struct role_view *views, size_t count, struct role_verdic
 
 	memset(out, 0, sizeof(*out));
 	find_sources(&j);
+	find_newest(&j);
 	former = former_primary(&j);
 	out->primary = choose_primary(&j, former);
 	out->root = out->primary;

@@ -17,6 +17,9 @@ struct role_view {
 	const struct observation *seen; /* the last look; NULL when it never answered */
 	enum server_role was;		/* role in force until now */
 	const char *trouble;		/* why it is down, NULL */
+	/* Of the last operation that this server has written down (tandem.cluster), or that is known to have made it the primary; 0: none. A
+	 * writable server whose epoch is not the newest was away when another became the primary. */
+	uint64_t epoch;
 };
 
 struct role_verdict {

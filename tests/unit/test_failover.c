@@ -9,6 +9,7 @@
 #include "proxy/cluster/history.h"
 #include "proxy/cluster/hook.h"
 #include "proxy/cluster/quarantine.h"
+#include "proxy/cluster/roles.h"
 
 void suite_failover(void);
 
@@ -230,6 +231,53 @@ static void test_bad_binlog_states(void)
 	CU_ASSERT_EQUAL(state.count, 2);
 }
 
+/* ---- Who is the primary after servers were away: db1 writable with no link unless said, db2 likewise ---- */
+
+static const struct {
+	const char *what;
+	enum server_health health1, health2;
+	enum server_role was1, was2;
+	uint64_t epoch1, epoch2;
+	bool db2_follows, db3_follows_1;
+	int primary; /* from 1; 0 none */
+	const char *why;
+} epoch_rows[] = {
+	{ "both writable, nothing written down", HEALTH_UP, HEALTH_UP, ROLE_UNKNOWN, ROLE_UNKNOWN, 0, 0, false, false, 0, "make all but one" },
+	{ "both writable, db2 has the newer epoch", HEALTH_UP, HEALTH_UP, ROLE_UNKNOWN, ROLE_UNKNOWN, 4, 5, false, false, 2, "" },
+	{ "db2, the newer one, is away", HEALTH_UP, HEALTH_DOWN, ROLE_UNKNOWN, ROLE_UNKNOWN, 4, 5, false, false, 0, "db2 became the primary" },
+	{ "the newer one has come to follow", HEALTH_UP, HEALTH_UP, ROLE_UNKNOWN, ROLE_UNKNOWN, 0, 5, true, false, 1, "" },
+	{ "in force, whatever is written", HEALTH_UP, HEALTH_UP, ROLE_PRIMARY, ROLE_STRAY, 4, 5, false, false, 1, "" },
+	{ "a deposed one comes back, followed by a third", HEALTH_UP, HEALTH_UP, ROLE_STRAY, ROLE_PRIMARY, 0, 0, false, true, 2, "" },
+	{ "the same without anybody in force", HEALTH_UP, HEALTH_UP, ROLE_UNKNOWN, ROLE_UNKNOWN, 0, 5, false, true, 2, "" },
+};
+
+static void test_epochs(void)
+{
+	for (size_t i = 0; i < sizeof(epoch_rows) / sizeof(epoch_rows[0]); i++) {
+		struct observation seen[3] = { { .server_id = 1 }, { .server_id = 2 }, { .server_id = 3, .read_only = true } };
+		struct role_view views[3] = {
+			{ .name = "db1", .address = "a:1", .health = epoch_rows[i].health1, .was = epoch_rows[i].was1, .epoch = epoch_rows[i].epoch1 },
+			{ .name = "db2", .address = "b:1", .health = epoch_rows[i].health2, .was = epoch_rows[i].was2, .epoch = epoch_rows[i].epoch2 },
+			{ .name = "db3", .address = "c:1", .health = HEALTH_UP },
+		};
+		struct role_verdict v;
+
+		for (int k = 0; k < 3; k++)
+			views[k].seen = &seen[k];
+		if (epoch_rows[i].db2_follows)
+			seen[1] = (struct observation){ .server_id = 2, .read_only = true, .link_count = 1, .links = { { .master_server_id = 1 } } };
+		if (epoch_rows[i].db3_follows_1) {
+			seen[2].link_count = 1;
+			seen[2].links[0].master_server_id = 1;
+		}
+		roles_judge(views, 3, &v);
+		if (v.primary + 1 != epoch_rows[i].primary || !strstr(v.why, epoch_rows[i].why))
+			printf("\n%s: %d \"%s\"\n", epoch_rows[i].what, v.primary + 1, v.why);
+		CU_ASSERT_EQUAL(v.primary + 1, epoch_rows[i].primary);
+		CU_ASSERT_PTR_NOT_NULL(strstr(v.why, epoch_rows[i].why));
+	}
+}
+
 /* ---- History ---- */
 
 static void count_noted(void *owner)
@@ -346,6 +394,7 @@ void suite_failover(void)
 	CU_add_test(suite, "candidates", test_candidates);
 	CU_add_test(suite, "binlog states", test_binlog_states);
 	CU_add_test(suite, "bad binlog states", test_bad_binlog_states);
+	CU_add_test(suite, "epochs", test_epochs);
 	CU_add_test(suite, "history", test_history);
 	CU_add_test(suite, "hooks: commands", test_hook_commands);
 	CU_add_test(suite, "hooks: large input", test_hook_large_input);
