@@ -19,7 +19,7 @@
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/sentry.h"
 
-enum { LONGEST_SLEEP_MS = 1000 };
+enum { LONGEST_SLEEP_MS = 1000, RECOVERY_PAUSE_MS = 500, RECOVERY_LOOK_MS = 50 };
 
 void cluster_wake(struct cluster *cluster)
 {
@@ -253,10 +253,12 @@ static void schedule(struct cluster *c, uint64_t now)
 {
 	run_job(c, &c->account_job, TASK_ACCOUNTS, c->accounts_known, now);
 	run_job(c, &c->catalog_job, TASK_CATALOG, c->catalog != NULL, now);
-	if (atomic_exchange(&c->variables_asked, false))
+	if (atomic_load(&c->variables_asked) != c->variables_given) {
+		c->variables_given = atomic_load(&c->variables_asked);
 		for (size_t i = 0; i < c->member_count; i++)
 			if (c->members[i]->health == HEALTH_UP)
 				give_task(c->members[i], TASK_VARIABLES);
+	}
 	if (now < c->next_check_ms)
 		return;
 	c->next_check_ms = now + CLUSTER_CHECK_MS;
@@ -265,7 +267,7 @@ static void schedule(struct cluster *c, uint64_t now)
 	if (now < c->next_refresh_ms)
 		return;
 	if (c->next_refresh_ms)
-		atomic_store(&c->variables_asked, true);
+		atomic_fetch_add(&c->variables_asked, 1);
 	c->next_refresh_ms = now + CLUSTER_VARIABLES_MS;
 }
 
@@ -340,10 +342,30 @@ static void publish(struct cluster *c, struct snapshot *snapshot)
 	snapshot_unref(snapshot);
 }
 
-/* What an earlier run left open is ended as soon as everybody has been asked once. */
+static bool is_stopping(struct cluster *c)
+{
+	bool stop;
+
+	pthread_mutex_lock(&c->lock);
+	stop = c->stop;
+	pthread_mutex_unlock(&c->lock);
+	return stop;
+}
+
+/* What an earlier run left open is ended as soon as everybody has been asked once, or when those it needs are back. */
 static void *recover(void *arg)
 {
-	operation_recover(arg);
+	struct cluster *c = arg;
+	bool said = false;
+
+	while (!operation_recover(c) && !is_stopping(c)) {
+		if (!said)
+			log_error(NULL, "an operation of an earlier run was not ended, and a server that is needed to end it does "
+					"not answer");
+		said = true;
+		for (int i = 0; i < RECOVERY_PAUSE_MS / RECOVERY_LOOK_MS && !is_stopping(c); i++)
+			poll(NULL, 0, RECOVERY_LOOK_MS);
+	}
 	return NULL;
 }
 
@@ -589,8 +611,10 @@ uint64_t cluster_refresh_catalog(struct cluster *cluster)
 	return ticket;
 }
 
-void cluster_refresh_variables(struct cluster *cluster)
+uint64_t cluster_refresh_variables(struct cluster *cluster)
 {
-	atomic_store(&cluster->variables_asked, true);
+	uint64_t ticket = atomic_fetch_add(&cluster->variables_asked, 1) + 1;
+
 	cluster_wake(cluster);
+	return ticket;
 }

@@ -192,13 +192,16 @@ enum operation_result cluster_operate(struct cluster *cluster, const struct oper
 static bool recover_open(struct operation *op)
 {
 	char busy[CONTROL_NAME];
+	bool judged;
 
-	if (!promote_is_open(op) || !control_begin(op->cluster, "recovery", busy))
+	if (!promote_is_open(op))
+		return true;
+	if (!control_begin(op->cluster, "recovery", busy))
 		return false;
-	promote_recover(op);
+	judged = promote_recover(op);
 	log_report("recovery", op->report);
 	control_end(op->cluster);
-	return true;
+	return judged;
 }
 
 bool operation_recover(struct cluster *cluster)
@@ -206,15 +209,15 @@ bool operation_recover(struct cluster *cluster)
 	static const struct operation_request request = { .kind = OPERATION_PROMOTE };
 	struct operation *op = calloc(1, sizeof(*op));
 	struct report report = { 0 };
-	bool had_work = false;
+	bool judged;
 
 	if (!op)
-		return false;
+		return true;
 	mysql_thread_init();
-	had_work = conduct_init(op, cluster, &request, &report) && recover_open(op);
+	judged = !conduct_init(op, cluster, &request, &report) || recover_open(op);
 	conduct_fini(op);
 	mysql_thread_end();
 	report_free(&report);
 	free(op);
-	return had_work;
+	return judged;
 }

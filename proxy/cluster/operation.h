@@ -81,7 +81,8 @@ void report_free(struct report *report);
 /* Runs it and fills the report, which the caller frees. The result is also in report->result. */
 enum operation_result cluster_operate(struct cluster *cluster, const struct operation_request *request, struct report *report);
 
-/* At start, once all servers have been asked: ends what an earlier run left open. True when there was something. */
+/* At start, once all servers have been asked: ends what an earlier run left open. False: it cannot be judged while a server it needs does
+ * not answer; to be called again. */
 bool operation_recover(struct cluster *cluster);
 
 const char *operation_name(enum operation_kind kind);

@@ -529,6 +529,17 @@ enum operation_result promote_run(struct operation *op)
 
 /* --- after a kill -9 --- */
 
+static bool link_runs(struct actor *a)
+{
+	MYSQL_RES *result = line_query(&a->line, a->subject.flavour == SQL_MYSQL ? "SHOW REPLICA STATUS" : "SHOW SLAVE STATUS");
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	int column = row ? result_column(result, "Slave_IO_Running", "Replica_IO_Running") : -1;
+	bool runs = column >= 0 && strcmp(row_text(row, (unsigned)column), "No") != 0;
+
+	mysql_free_result(result);
+	return runs;
+}
+
 /* The newest of what the servers and the copy say. False: nothing is left open. */
 bool promote_is_open(struct operation *op)
 {
@@ -571,15 +582,20 @@ static void finish(struct operation *op)
 		    failed ? ", but for what the lines above say" : "");
 }
 
-static void undo(struct operation *op)
+static bool undo(struct operation *op)
 {
-	op->has_row = op->from->line.mysql && journal_prepare(&op->from->subject);
+	char value[16];
+
+	if (!conduct_reopen(op, op->from) || !conduct_ask(op->from, "SELECT 1", value, sizeof(value)))
+		return false;
+	op->has_row = journal_prepare(&op->from->subject);
 	restart_link(op);
 	undo_fence(op);
 	restart_events(op);
 	undo_row(op);
 	log_warning(NULL, "the promotion of %s that an earlier run began is undone: %s is the primary as before", op->entry.to,
 		    op->entry.from);
+	return true;
 }
 
 static void recall_scheduler(struct operation *op)
@@ -591,6 +607,21 @@ static void recall_scheduler(struct operation *op)
 		return;
 	at += len;
 	snprintf(op->scheduler, sizeof(op->scheduler), "%.*s", (int)strcspn(at, "\n"), at);
+}
+
+/* A candidate whose own settings do not say read_only is writable after a restart, too. But then its link runs, or it lacks what the
+ * primary has: a promotion makes a server writable only with its link stopped and when it has everything. */
+static bool was_made_writable(struct operation *op)
+{
+	char written[POSITION_BYTES], applied[POSITION_BYTES];
+	struct gtid_set want, have;
+
+	if (link_runs(op->to))
+		return false;
+	if (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, written))
+		return true;
+	return replication_applied_position(&op->to->subject, applied) && gtid_parse(written, strlen(written), &want) &&
+	       gtid_parse(applied, strlen(applied), &have) && gtid_covers(&have, &want);
 }
 
 /* The cluster may have been changed by hand since. With the candidate writable nobody else may be; without, the old primary may. */
@@ -609,33 +640,35 @@ static bool somebody_else_writes(struct operation *op, bool candidate_writes)
 	return false;
 }
 
-void promote_recover(struct operation *op)
+bool promote_recover(struct operation *op)
 {
 	char value[16];
-	bool is_writable;
+	bool is_promoted;
 
 	op->is_recovery = true;
 	op->from = conduct_actor(op, op->entry.from);
 	op->to = conduct_actor(op, op->entry.to);
 	if (!op->from || !op->to || !conduct_reopen(op, op->to) ||
-	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value))) {
-		log_error(NULL, "a promotion of %s over %s was not ended and cannot be judged: %s cannot be asked", op->entry.to,
-			  op->entry.from, op->entry.to);
-		return;
-	}
+	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value)))
+		return false;
 	recall_scheduler(op);
 	if (op->from->line.mysql)
 		semisync_recall(op);
-	is_writable = !strcmp(value, "0");
-	if (somebody_else_writes(op, is_writable)) {
+	is_promoted = !strcmp(value, "0");
+	if (is_promoted && !was_made_writable(op)) {
+		if (!replication_set_read_only(&op->to->subject))
+			return false;
+		is_promoted = false;
+	}
+	if (somebody_else_writes(op, is_promoted)) {
 		log_error(NULL, "a promotion of %s over %s was not ended, and another server is writable meanwhile: nothing is done",
 			  op->entry.to, op->entry.from);
-		return;
+		return true;
 	}
-	if (is_writable)
-		finish(op);
-	else
-		undo(op);
+	if (!is_promoted)
+		return undo(op);
+	finish(op);
+	return true;
 }
 
 bool promote_reopen(struct operation *op)

@@ -20,8 +20,8 @@ bool promote_finish_row(struct operation *op);
 
 /*
  * At start: what the journal says was begun and not ended is finished when the candidate is writable, undone when it is not. After
- * promote_is_open().
+ * promote_is_open(). False: a server it needs does not answer.
  */
-void promote_recover(struct operation *op);
+bool promote_recover(struct operation *op);
 
 #endif

@@ -612,3 +612,34 @@ def test_online_check_of_a_whole_cluster(pair):
         assert status == 1 and f"fault    {new.name}" in said and reason in said, said
         assert before == state_of(new)
     sandbox.wait_for(new.replicating, what="replication as before")
+
+
+@needs_fault_points
+def test_daemon_killed_and_the_candidate_is_down_when_it_comes_back():
+    with setting(replicas=2) as (cluster, tandem):
+        old, new, _ = cluster.servers
+        fault = Fault(tandem, "kill:fence")
+        fault.start(new)
+        sandbox.wait_for(lambda: not tandem.process.running(), what="the daemon to be killed")
+        fault.join()
+        new.stop()
+        tandem.start(wait=False)
+        sandbox.wait_for(lambda: "was not ended" in tandem.log_text(), what="the doubt to be said")
+        assert old.value("SELECT @@read_only") == 1
+        new.start()
+        assert wait_settled(cluster) is old
+        assert old.value("SELECT state FROM tandem.cluster") == "undone"
+
+
+@needs_fault_points
+def test_one_at_a_time(tmp_path):
+    with setting(replicas=2) as (cluster, tandem):
+        _, new, third = cluster.servers
+        fault = Fault(tandem, f"pause:hold:{tmp_path}/go")
+        fault.start(new)
+        sandbox.wait_for(lambda: "paused after hold" in tandem.log_text(), what="the pause")
+        second = promote(tandem, third)
+        (tmp_path / "go").touch()
+        assert second.result == "refused" and "promote db2 is under way" in second.summary, str(second)
+        assert fault.join().result == "done"
+        assert wait_settled(cluster) is new
