@@ -422,6 +422,8 @@ void client_forget_diagnostics(struct client *client, const struct backend *back
 {
 	client->last_gone |= client->last == backend;
 	if (client->found_at == backend && !client->found_rows_there)
+		client->found_at = NULL; /* known by value, and no longer there */
+	if (client->found_at == backend && !client->found_rows_there)
 		client->found_at = NULL;
 }
 

@@ -342,6 +342,8 @@ static bool may_ask_at(const struct turn *t, const struct backend *home)
 		return c->pinned == home;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
 		return c->last_id_at == home;
+	if (facts & SQL_F_READS_LAST_ID && c->last_id)
+		return !home->is_replica; /* it is set again on the primary's */
 	if (facts & (SQL_F_READS_UVAR | SQL_F_SETS_UVAR) && c->uvars_at && t->meaning->verb != SQL_DIAGNOSTICS)
 		return c->uvars_at == home;
 	return t->meaning->target != SQL_TO_PRIMARY || !home->is_replica;
@@ -872,7 +874,7 @@ static __attribute__((noinline)) void note_found(struct turn *t)
 	case SQL_DIAGNOSTICS:
 		break;
 	default:
-		if (turn_text_has(t, "select") || t->saw_rows) /* ... RETURNING, CALL */
+		if (turn_text_has(t, "select") || (t->saw_rows && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI)))
 			found_here(t);
 	}
 }
@@ -989,7 +991,8 @@ void diagnose_note(struct turn *turn)
 {
 	struct client *c = turn->client;
 
-	if (c->last != turn->backend || turn->command == COM_STMT_PREPARE)
+	/* GET DIAGNOSTICS leaves ROW_COUNT() as it is, but not the SET that may stand for it. */
+	if (c->last != turn->backend || turn->command == COM_STMT_PREPARE || turn->meaning->verb == SQL_DIAGNOSTICS)
 		c->last_gone = true;
 	if (turn->meaning->verb != SQL_DIAGNOSTICS || turn->failed)
 		c->row_count = turn->failed ? -1 : turn->row_count;

@@ -212,6 +212,7 @@ static bool empty_list(struct turn *t)
 	static const char nothing[] = "SET session_track_schema=NOT EXISTS(SELECT 1 FROM information_schema.engines LIMIT 0)";
 
 	t->backend->has_diagnostics = false;
+	client_forget_diagnostics(t->client, t->backend);
 	return change(t, COM_QUERY, nothing, sizeof(nothing) - 1);
 }
 

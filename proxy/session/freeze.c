@@ -441,6 +441,7 @@ static bool take_last(struct client *c, struct backend *b)
 	if (c->found_at == b && c->found_rows_there) {
 		c->found_rows = number_of(row.columns[1]);
 		c->found_rows_there = false;
+		c->found_at = NULL;
 	}
 	if (c->last_id_at == b) {
 		c->last_id = number_of(row.columns[0]);

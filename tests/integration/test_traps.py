@@ -699,3 +699,183 @@ def test_a_changed_password_holds(tandem, cluster):
         tandem.connect(user, "one")
     assert caught.value.number == 1045
     cluster.primary.sql(f"DROP USER {user}@'%'")
+
+
+# ---- what a session may still ask for, when somebody else wants its connection
+
+@pytest.fixture(scope="module")
+def single(cluster):
+    """One connection per server: whoever keeps it idle lets all others wait, and they do not wait for long."""
+    if DIRECT:
+        yield Direct(cluster)
+        return
+    limits = {f"server {server.name}": {"address": server.address, "max_connections": 1} for server in cluster.servers}
+    with sandbox.Tandem(cluster, {"tandem": {"threads": 1}, "proxy": {"pool_wait": "5s"}, **limits}) as started:
+        started.wait_reads_on(cluster.replicas)
+        yield started
+
+
+MANY = "INSERT IGNORE INTO t (id, v) VALUES ('7x', 'a'), ('8y', REPEAT('long', 50))"
+LEAVES = {  # statements, then questions with what they are answered
+    "warnings": ([MANY], [
+        ("SELECT @@warning_count, @@error_count", [(3, 0)]), ("SHOW COUNT(*) WARNINGS", [(3,)]), ("SHOW ERRORS", []),
+        ("SHOW WARNINGS", [1265, 1265, 1265]), ("SHOW WARNINGS LIMIT 1, 1", [1265]), ("SHOW WARNINGS LIMIT 2 OFFSET 2", [1265])]),
+    "an error": (["SELECT * FROM nosuch"], [
+        ("SELECT @@warning_count, @@error_count, ROW_COUNT()", [(1, 1, -1)]), ("SHOW WARNINGS", [1146]), ("SHOW ERRORS", [1146]),
+        ("SHOW COUNT(*) ERRORS", [(1,)])]),
+    "an error in a write": (["INSERT INTO t (nosuch) VALUES (1)"], [("SHOW ERRORS", [1054]), ("SELECT ROW_COUNT()", [(-1,)])]),
+    "found rows": (["INSERT INTO t (v) VALUES ('f'), ('f')", "SELECT SQL_CALC_FOUND_ROWS id FROM t WHERE v = 'f' LIMIT 1"],
+                   [("SELECT FOUND_ROWS() > 1, FOUND_ROWS()+1 AS more", None)]),
+    "rows of a union": (["SET sql_select_limit = 1", "SELECT 1 UNION SELECT 2"], [("SELECT FOUND_ROWS()", [(2,)])]),
+    "an insert id": (["INSERT INTO t (id, v) VALUES (LAST_INSERT_ID(4711), 'x')"], [("SELECT LAST_INSERT_ID()", [(4711,)])]),
+    "variables of every kind": (
+        ["SET @long = REPEAT('ü', 5000), @bytes = x'0001ff27225c', @back = 'a\\\\b', @none = NULL, @i = -7, @u = 18446744073709551615",
+         "SET @d = 2.50, @whole = CAST(3 AS DECIMAL(5,0)), @f = 0.1e0 + 0.2e0, @bin = _latin1'é' COLLATE latin1_bin, @nil = ''"],
+        [("SELECT LENGTH(@long), HEX(@bytes), @back, @none, @i, @u", [(10000, "0001FF27225C", "a\\b", None, -7, 18446744073709551615)]),
+         ("SELECT @d, @whole, @f, COLLATION(@bin), @nil, COLLATION(@long)",
+          [("2.50", "3", 0.1 + 0.2, "latin1_bin", "", "utf8mb4_general_ci")])]),
+}
+
+
+def use_every_connection(front):
+    """Somebody else does it, at once: nobody idle stands in the way."""
+    with front.connect(database="other_trap", timeout=20) as other:
+        begun = time.monotonic()
+        other.query("SET @from_call = 'stranger', sql_mode = 'NO_ZERO_DATE', @@session.time_zone = '+04:00'")
+        other.query("INSERT INTO t (v) VALUES ('x'), ('y')")
+        other.query("SELECT @@server_id FROM t LIMIT 1")
+        fails(1146, other, "SELECT * FROM other_trap.nosuch")
+        assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("capabilities", [CLASSIC, MODERN], ids=["classic", "modern"])
+@pytest.mark.parametrize("left", LEAVES)
+def test_an_idle_session_gives_its_connection_away(single, left, capabilities):
+    statements, questions = LEAVES[left]
+    for question, expected in questions:
+        with single.connect(database="trap", capabilities=capabilities) as client:
+            client.query("DELETE FROM t WHERE id IN (7, 8, 4711)")
+            client.query("SET sql_mode = ''")
+            for statement in statements:
+                with contextlib.suppress(MysqlError):
+                    client.query(statement)
+            use_every_connection(single)
+            rows = client.query(question).rows
+            if expected is None:
+                assert rows[0][0] == 1
+            else:
+                assert ([row[1] for row in rows] if question.startswith("SHOW") and "COUNT" not in question else rows) == expected
+            assert client.query("INSERT INTO t (v) VALUES ('afterwards')").affected == 1
+
+
+def test_get_diagnostics_after_others_used_the_connection(single):
+    with single.connect(database="trap") as client:
+        client.query("SET sql_mode = '', @kept = 'kept'")
+        client.query(MANY.replace("7x", "7017x").replace("8y", "7018y"))
+        use_every_connection(single)
+        client.query("GET DIAGNOSTICS @n = NUMBER, @r = ROW_COUNT")
+        assert client.query("SELECT @n, @r, @kept").rows == [(3, 2, "kept")]
+        fails(1146, client, "SELECT * FROM nosuch")
+        use_every_connection(single)
+        client.query("GET DIAGNOSTICS CONDITION 1 @s = RETURNED_SQLSTATE, @e = MYSQL_ERRNO, @m = MESSAGE_TEXT")
+        assert client.query("SELECT @s, @e, @m, @kept").rows == [("42S02", 1146, "Table 'trap.nosuch' doesn't exist", "kept")]
+        client.query("DELETE FROM t WHERE id IN (7017, 7018)")
+
+
+def test_a_question_that_needs_two_connections(tandem):
+    """The statement it is about ran on a replica; the insert id, the variable or the transaction is the primary's."""
+    with tandem.connect(database="trap") as client:
+        client.query("INSERT INTO t (v) VALUES ('two')")
+        last = client.value("SELECT LAST_INSERT_ID()")
+        client.query("SET @mine = 5")
+        assert client.query("SELECT CAST('12x' AS SIGNED)").warnings == 1
+        assert client.query("SELECT LAST_INSERT_ID(), ROW_COUNT(), @@warning_count, @mine").rows == [(last, -1, 1, 5)]
+        assert client.query("SELECT CAST('12x' AS SIGNED), CAST('13y' AS SIGNED)").warnings == 2
+        client.query("BEGIN")
+        assert client.value("SELECT @@warning_count") == 2
+        assert [row[1] for row in client.query("SHOW WARNINGS").rows] == [1292, 1292]
+        client.query("GET DIAGNOSTICS @n = NUMBER")
+        assert client.query("SELECT @n, @mine").rows == [(2, 5)]
+        assert client.query("COMMIT").status & STATUS_IN_TRANS == 0
+
+
+def test_the_name_of_a_question_with_a_value_in_it(single):
+    with single.connect(database="trap") as client:
+        client.query("INSERT INTO t (v) VALUES ('n'), ('n')")
+        use_every_connection(single)
+        result = client.query("SELECT ROW_COUNT() , hex(concat(row_count())), 1+ROW_COUNT() AS named, 'row_count()'")
+        assert [column.name for column in result.columns] == ["ROW_COUNT()", "hex(concat(row_count()))", "named", "row_count()"]
+        assert result.rows == [(2, "32", 3, "row_count()")]
+
+
+@pytest.mark.skipif(DIRECT, reason="asks for a replica")
+def test_variables_come_along_to_a_read_only_block(tandem, cluster):
+    with tandem.connect(database="trap") as client:
+        client.query("SET @before = 'ü'")
+        client.query("INSERT INTO t (v) VALUES ('ro')")
+        last = client.value("SELECT LAST_INSERT_ID()")
+        cluster.wait_synced()
+        client.query("START TRANSACTION READ ONLY")
+        server, before, seen = client.query("SELECT @@server_id, @before, LAST_INSERT_ID()").rows[0]
+        assert server != cluster.primary.server_id and (before, seen) == ("ü", last)
+        client.query("SET @inside = 'replica'")
+        client.query("COMMIT")
+        assert client.query("INSERT INTO t (v) VALUES (CONCAT(@before, @inside)) RETURNING v").rows == [("üreplica",)]
+        assert client.query("SELECT @before, @inside").rows == [("ü", "replica")]
+
+
+def test_a_refusal_in_a_read_only_block_is_listed_as_it_was_told(tandem):
+    with tandem.connect(database="trap") as client:
+        client.query("START TRANSACTION READ ONLY")
+        client.query("SELECT COUNT(*) FROM t")
+        fails(1792, client, "INSERT INTO t (v) VALUES ('no')")
+        assert [row[1] for row in client.query("SHOW ERRORS").rows] == [1792]
+        client.query("ROLLBACK")
+
+
+def test_a_reset_forgets_the_collation_of_the_schema(tight, cluster):
+    cluster.primary.sql("CREATE DATABASE IF NOT EXISTS other_trap")
+    name = f"latin{next(NUMBERS)}"
+    cluster.primary.sql(f"CREATE DATABASE {name} COLLATE latin1_swedish_ci")
+    with tight.connect(database=name) as client:
+        assert client.value("SELECT @@collation_database") == "latin1_swedish_ci"
+        client.reset()
+        assert client.query("SELECT DATABASE(), @@collation_database").rows == [(name, "utf8mb4_general_ci")]
+        churn(tight)
+        assert client.query("SELECT DATABASE(), @@collation_database").rows == [(name, "utf8mb4_general_ci")]
+        client.query(f"USE {name}")
+        churn(tight)
+        assert client.value("SELECT @@collation_database") == "latin1_swedish_ci"
+    cluster.primary.sql(f"DROP DATABASE {name}")
+
+
+def test_a_statement_prepared_without_a_schema_has_none(tight):
+    with tight.connect() as client:
+        statement = client.prepare("SELECT DATABASE(), 1")
+        client.query("USE trap")
+        churn(tight)
+        assert client.execute(statement).rows == [(None, 1)]
+        assert client.value("SELECT DATABASE()") == "trap"
+
+
+def test_the_collation_of_results_after_others_used_the_connection(tight):
+    with tight.connect(database="trap") as client:
+        client.query("SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci")
+        client.query("SET character_set_client = latin1")
+        before = client.query("SELECT 'x' AS x, USER() AS u")
+        churn(tight)
+        after = client.query("SELECT 'x' AS x, USER() AS u")
+        assert [column.charset for column in after.columns] == [column.charset for column in before.columns] == [224, 224]
+
+
+def test_questions_in_a_packet_are_about_the_part_before(tight):
+    with tight.connect(database="trap", capabilities=MODERN | rawmysql.CLIENT_MULTI_STATEMENTS) as client:
+        client.query("INSERT INTO t (v) VALUES ('p'), ('p'), ('p'), ('p')")
+        results = client.query_all("INSERT INTO t (v) VALUES ('q'), ('q'); SELECT ROW_COUNT()")
+        assert results[1].rows == [(2,)]
+        client.query("SET sql_mode = ''")
+        client.query("SELECT CAST('1x' AS SIGNED), CAST('2y' AS SIGNED)")
+        churn(tight)
+        results = client.query_all("SET @z = 1; SHOW WARNINGS; SELECT @z")
+        assert [row[1] for row in results[1].rows] == [1292, 1292]
+        assert results[2].rows == [(1,)]
