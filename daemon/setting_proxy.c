@@ -7,6 +7,7 @@
 static const char *const log_formats[] = { "text", "json", NULL };
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const own_writes[] = { "off", "session", "account", "global", NULL };
+static const char *const off_on[] = { "off", "on", NULL };
 static const char *const client_tls[] = { "off", "preferred", "required", NULL };
 
 #define TANDEM(field) offsetof(struct settings, field)
@@ -49,6 +50,11 @@ static const struct setting proxy_rows[] = {
 	  "A replica further behind takes no reads; 0 is no limit." },
 	{ "backend_idle_timeout", DURATION(PROXY(backend_idle_ms), "10min", "1s", "1d"), 0,
 	  "A pooled connection unused for this long is closed." },
+	{ "transaction_replay", CHOICE(PROXY(transaction_replay), "on", off_on), 0,
+	  "Whether an open transaction whose primary was lost is run again on the next one. It goes on only if "
+	  "every result is the same; else it ends with error 1213." },
+	{ "transaction_replay_size", COUNT(PROXY(transaction_replay_size), "1048576", "1024", "1073741824"), 0,
+	  "Bytes of statements that are kept of an open transaction for that; a longer one is not run again." },
 	{ "max_clients", COUNT(PROXY(max_clients), "0", "0", "1000000"), 0,
 	  "Clients at a time; 0 is what the limit on open files allows." },
 	{ "tls", CHOICE(PROXY(tls), "preferred", client_tls), SETTING_RESTART,

@@ -62,6 +62,8 @@ struct proxy_settings {
 	uint32_t wait_timeout_ms; /* 28800000: idle clients are closed; 0 never */
 	uint32_t max_lag_ms;	  /* 10000: replicas further behind take no reads; 0 no limit */
 	uint32_t backend_idle_ms; /* 600000: unused pooled connections are closed */
+	unsigned transaction_replay; /* 0 off, 1 on */
+	uint32_t transaction_replay_size; /* 1048576: bytes of a transaction that are kept so that it can be run again */
 	uint32_t max_clients;	  /* 0: what the file limit allows */
 	enum tls_mode tls;	  /* to clients: off, preferred, required */
 	char *tls_certificate;	  /* NULL: self-made in state_dir */

@@ -253,6 +253,35 @@ bool gtid_covers(const struct gtid_set *have, const struct gtid_set *want)
 	return true;
 }
 
+static const struct gtid_point *find_point(const struct gtid_set *set, uint32_t domain)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->points[i].domain == domain)
+			return &set->points[i];
+	return NULL;
+}
+
+bool gtid_clamp(struct gtid_set *set, const struct gtid_set *bound)
+{
+	struct gtid_set out = { .lost = set->lost };
+	bool changed = false;
+
+	for (unsigned i = 0; i < set->count; i++) {
+		struct gtid_point point = set->points[i];
+		const struct gtid_point *most = find_point(bound, point.domain);
+
+		changed |= !most || most->sequence < point.sequence;
+		if (!most)
+			continue;
+		if (most->sequence < point.sequence)
+			point.sequence = most->sequence;
+		out.points[out.count++] = point;
+	}
+	if (changed)
+		*set = out;
+	return changed;
+}
+
 static size_t append(char *out, size_t size, size_t at, const char *text)
 {
 	size_t len = strlen(text);

@@ -31,6 +31,8 @@ bool gtid_parse(const char *text, size_t len, struct gtid_set *out) __attribute_
 void gtid_merge(struct gtid_set *to, const struct gtid_set *with);
 /* True when `have` is at or beyond `want` in each of want's domains. */
 bool gtid_covers(const struct gtid_set *have, const struct gtid_set *want);
+/* Lowers `set` to `bound` in each domain; domains that `bound` lacks are dropped. True when that changed something. */
+bool gtid_clamp(struct gtid_set *set, const struct gtid_set *bound);
 /* MariaDB text "0-0-100,1-0-7" (server id 0: only domain and sequence count). Returns its length; cut at size - 1. */
 size_t gtid_format(const struct gtid_set *set, char *out, size_t size);
 /* MySQL text "uuid:1-100,uuid:1-7" of a set that came from MySQL text; domains of unknown origin are left out. */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "proxy/session/freeze.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/worker.h"
 
 /* So much of a result that its client no longer wants is read to its end, so that the place is given back when the server is done. */
@@ -241,6 +242,7 @@ void backend_lost(struct backend *b, const char *why, uint16_t code, const char 
 {
 	struct client *c = b->client;
 	struct turn *turn = c && c->turn && c->turn->backend == b ? c->turn : NULL;
+	bool outlived;
 	char reason[256];
 
 	if (b->state == BACKEND_DEAD)
@@ -250,13 +252,14 @@ void backend_lost(struct backend *b, const char *why, uint16_t code, const char 
 		log_info(&b->subject, "lost: %s", reason);
 	else
 		log_debug(&b->subject, "lost: %s", reason);
+	outlived = c && replay_outlives(c, b);
 	if (turn) {
-		bool held = client_needs_backend(c, b);
+		bool held = !outlived && client_needs_backend(c, b);
 
 		backend_close(b, reason);
 		turn_lost_backend(turn, reason, code, sqlstate, message, held);
 	} else if (c) {
-		bool ended = client_lost_backend(c, b, reason);
+		bool ended = !outlived && client_lost_backend(c, b, reason);
 
 		backend_close(b, reason);
 		if (!ended && c->turn && c->turn->wait == WAIT_CAPTURE)

@@ -9,6 +9,7 @@
 #include "proxy/session/gate.h"
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/upload.h"
 #include "proxy/session/worker.h"
@@ -334,6 +335,7 @@ void client_close(struct client *client, const char *why)
 	if (w->out.to == &client->io)
 		output_flush(&w->out);
 	abandon_turn(client);
+	replay_drop(client);
 	client_release_all(client);
 	if (w->gate_closed)
 		gate_recount(client, true);
@@ -384,6 +386,7 @@ void client_fatal_seq(struct client *client, uint16_t code, const char *sqlstate
 	}
 	client_set_state(client, CLIENT_CLOSING);
 	abandon_turn(client);
+	replay_drop(client);
 	client_release_all(client);
 }
 

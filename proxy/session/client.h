@@ -95,6 +95,7 @@ struct client {
 	bool is_serializable;	/* by its isolation level */
 	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before, or its schema is a server's */
 	bool wrote;		/* its open transaction, or else its last statement on the primary, may have written; see gate.c */
+	bool moving;		/* its transaction was lost, or it has a connection to an old primary: see move.c */
 	uint8_t gate_share;	/* what it has in the way of a promotion; gate.c's */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct backend *attached; /* linked by next_attached, at most one a server */
@@ -112,6 +113,7 @@ struct client {
 	struct pins *pins;	   /* NULL: none ever */
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */
 	struct gtid_set *seen;	   /* this session's own token beyond its account's; NULL: none */
+	struct replay *replay;	   /* what its open transaction has said so far; NULL: none is open, or nothing is known of it */
 	struct upload upload;
 	/* From here on what most statements do not look at. */
 	TAILQ_ENTRY(client) link;

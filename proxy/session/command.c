@@ -191,7 +191,7 @@ static uint32_t statement_id(const struct turn *t)
 
 static bool find_statement(struct turn *t, const char *caller)
 {
-	struct statement *s = statement_find(&t->client->statements, statement_id(t));
+	struct statement *s = t->task == TASK_REPLAY ? t->statement : statement_find(&t->client->statements, statement_id(t));
 
 	if (!s) {
 		turn_fail(t, ER_UNKNOWN_STMT_HANDLER, "HY000", "Unknown prepared statement handler (%u) given to %s", statement_id(t), caller);

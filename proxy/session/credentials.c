@@ -37,6 +37,23 @@ struct account_token *account_token_global(void)
 	return account_token("\n", 1); /* no account can be called so */
 }
 
+unsigned account_tokens_clamp(const struct gtid_set *fork)
+{
+	struct gtid_set set;
+	unsigned count = 0;
+
+	pthread_mutex_lock(&tokens_lock);
+	for (struct account_token *t = tokens; t; t = t->next) {
+		gtid_board_read(&t->board, &set);
+		if (!gtid_clamp(&set, fork))
+			continue;
+		gtid_board_reset(&t->board, &set);
+		count++;
+	}
+	pthread_mutex_unlock(&tokens_lock);
+	return count;
+}
+
 void account_tokens_free(void)
 {
 	while (tokens) {

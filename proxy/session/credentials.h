@@ -18,6 +18,8 @@ struct account_token {
 struct account_token *account_token(const char *user, size_t len);
 /* The token that every account's writes raise too (read_your_writes = global). */
 struct account_token *account_token_global(void);
+/* A promotion: tokens above its fork are of writes that are lost. Returns how many there were. Any thread. */
+unsigned account_tokens_clamp(const struct gtid_set *fork);
 /* Frees all tokens; at the very end. */
 void account_tokens_free(void);
 

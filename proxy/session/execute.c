@@ -71,6 +71,15 @@ static bool repeat_types(struct turn *t, struct prepared *p)
 	return insert_types(t);
 }
 
+bool execute_complete(struct turn *turn)
+{
+	struct statement *s = turn->statement;
+
+	if (turn->command != COM_STMT_EXECUTE || !s->params || !s->types || turn->packet[at_types_flag(s)])
+		return true;
+	return insert_types(turn);
+}
+
 bool execute_rewrite(struct turn *turn)
 {
 	struct prepared *p = &turn->backend->statements.slots[turn->slot];

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/session/move.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
@@ -523,6 +524,8 @@ static void ended(struct client *c, struct backend *b, bool failed)
 	struct turn *own = waits_for(c, b) ? c->turn : NULL;
 
 	c->uvars_fixed |= failed;
+	if (c->moving && move_frozen(c, b, failed))
+		return;
 	if (!own && !failed)
 		pool_spare(b);
 	else if (own)
@@ -576,7 +579,7 @@ static bool touches_values(const struct turn *t, const struct backend *b)
 				  SQL_F_OPENS_TRX | SQL_F_ONESHOT_READ_ONLY;
 	const struct client *c = t->client;
 
-	if (t->task != TASK_COMMAND)
+	if (t->task == TASK_VERIFY)
 		return false;
 	if (t->meaning->facts & touching || t->meaning->verb == SQL_DIAGNOSTICS)
 		return true;

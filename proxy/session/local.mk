@@ -24,6 +24,8 @@ libsession_a_SOURCES = \
 	proxy/session/listener.c \
 	proxy/session/listener.h \
 	proxy/session/login.c \
+	proxy/session/move.c \
+	proxy/session/move.h \
 	proxy/session/named.c \
 	proxy/session/named.h \
 	proxy/session/output.c \
@@ -34,6 +36,10 @@ libsession_a_SOURCES = \
 	proxy/session/proxy.c \
 	proxy/session/proxy.h \
 	proxy/session/rebase.c \
+	proxy/session/record.c \
+	proxy/session/record.h \
+	proxy/session/replay.c \
+	proxy/session/replay.h \
 	proxy/session/reply.c \
 	proxy/session/route.c \
 	proxy/session/sessions.c \

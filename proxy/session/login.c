@@ -8,6 +8,7 @@
 #include "proxy/session/client.h"
 #include "proxy/session/freeze.h"
 #include "proxy/session/named.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
 
@@ -543,6 +544,7 @@ static void send_ok(struct client *c)
 /* All that a session was is over: COM_CHANGE_USER and COM_RESET_CONNECTION. */
 void client_forget_session(struct client *c)
 {
+	replay_drop(c);
 	client_release_all(c);
 	statement_table_fini(&c->statements);
 	named_clear(c);

@@ -18,16 +18,32 @@ struct proxy {
 	pthread_mutex_t lock;
 	pthread_cond_t first; /* the cluster's first snapshot has come */
 	struct snapshot *snapshot;
+	uint64_t fork_number; /* the last promotion for which the tokens of accounts were cut */
 	bool workers_ready;
 };
 
 /* ---- From the cluster ---- */
+
+/* Once for each promotion, before any worker knows the new primary. */
+static void cut_tokens(struct proxy *p, const struct snapshot *snapshot)
+{
+	unsigned cut;
+
+	if (snapshot->fork_number == p->fork_number)
+		return;
+	p->fork_number = snapshot->fork_number;
+	cut = account_tokens_clamp(&snapshot->fork);
+	if (cut)
+		log_warning(NULL, "promotion %llu: %u accounts had been acknowledged writes that the new primary does not have: they are lost",
+			    (unsigned long long)snapshot->fork_number, cut);
+}
 
 static void on_publish(void *owner, struct snapshot *snapshot)
 {
 	struct proxy *p = owner;
 
 	pthread_mutex_lock(&p->lock);
+	cut_tokens(p, snapshot);
 	if (p->snapshot)
 		snapshot_unref(p->snapshot);
 	p->snapshot = snapshot_ref(snapshot);

@@ -6,6 +6,7 @@
 
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/worker.h"
 
 /* Most sessions and connections share a few states; they shall share the new ones, too. */
@@ -46,6 +47,11 @@ static void rebase_place(struct rebase *r, struct state **place)
 	*place = s;
 }
 
+static void visit(void *arg, struct state **place)
+{
+	rebase_place(arg, place);
+}
+
 static void rebase_client(struct rebase *r, struct client *c)
 {
 	rebase_place(r, &c->value);
@@ -53,6 +59,7 @@ static void rebase_client(struct rebase *r, struct client *c)
 		rebase_place(r, &c->statements.slots[i]->value);
 	for (struct named *n = c->named; n; n = n->next)
 		rebase_place(r, &n->value);
+	replay_each_state(c, visit, r);
 }
 
 static void rebase_list(struct rebase *r, struct backend_list *list)

@@ -8,6 +8,7 @@
 #include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
@@ -161,9 +162,13 @@ static __attribute__((cold)) void forward_err(struct turn *t, struct backend *b,
 	t->client->error_code = err.code;
 	memcpy(t->client->error_state, err.sqlstate, sizeof(t->client->error_state));
 	t->failed_with_data = err.sqlstate[0] == '2' && err.sqlstate[1] <= '2';
-	if (turn_refused(t, b, &err))
+	if (turn_refused(t, b, &err)) {
 		head_expect(b)->what = EXPECT_DROP;
-	else if ((t->told_read_only = turn_in_read_only_block(t, b, &err)))
+		return;
+	}
+	if (t->recorded)
+		replay_note_err(t, &err);
+	if ((t->told_read_only = turn_in_read_only_block(t, b, &err)))
 		pass_error(t->client, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, "25006", TURN_READ_ONLY_MESSAGE, item->seq);
 	else
 		pass_raw(t->client, item);
@@ -189,11 +194,52 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 	}
 	tracking_adopt(c, b, &ok);
 	turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
+	if (t->recorded)
+		replay_note_ok(t, &ok, item->ends_rows);
 	if (item->ends_rows && is_classic(c))
 		pass_eof(c, ok.warnings, ok.status, item->seq);
 	else
 		pass_ok(c, &ok, item->seq);
 	t->passed = true;
+}
+
+/* A statement of a transaction that is run again: its client has had the reply, the session learns it anew. */
+static __attribute__((cold)) void replay_item(struct turn *t, struct backend *b, const struct walk_item *item)
+{
+	struct wire_ok ok;
+	struct wire_err err;
+
+	switch (item->event) {
+	case WALK_BYTES:
+		replay_note_bytes(t, item->data, item->len);
+		break;
+	case WALK_COLUMNS_END:
+		b->walker.seq_shift += is_classic(t->client);
+		break;
+	case WALK_OK:
+		if (!wire_parse_ok(item->data, item->len, b->capabilities, &ok)) {
+			protocol_error(b, "malformed OK");
+			break;
+		}
+		tracking_adopt(t->client, b, &ok);
+		turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
+		replay_note_ok(t, &ok, item->ends_rows);
+		break;
+	case WALK_ERR:
+		head_expect(b)->failed = true;
+		if (!wire_parse_err(item->data, item->len, &err))
+			protocol_error(b, "malformed ERR");
+		else if (turn_refused(t, b, &err))
+			head_expect(b)->what = EXPECT_DROP;
+		else
+			replay_note_err(t, &err);
+		break;
+	case WALK_LOCAL_INFILE:
+		protocol_error(b, "a file was asked for by a statement that is run again");
+		break;
+	default:
+		break;
+	}
 }
 
 /* A login's question: the answer is not for the client as it stands. */
@@ -225,8 +271,14 @@ static void forward_item(struct backend *b, struct walk_item *item)
 		verify_item(t, b, item);
 		return;
 	}
+	if (t->task == TASK_REPLAY) {
+		replay_item(t, b, item);
+		return;
+	}
 	switch (item->event) {
 	case WALK_BYTES:
+		if (t->recorded)
+			replay_note_bytes(t, item->data, item->len);
 		if (t->reply == REPLY_RESULT && t->meaning->facts & (SQL_F_GET_LOCK | SQL_F_RELEASE_LOCK))
 			capture_bytes(b, item);
 		output_begin(&b->worker->out, &t->client->io);

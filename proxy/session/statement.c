@@ -49,6 +49,7 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
+	s->refs = 1;
 	s->text = malloc(len + 1);
 	if (!s->text) {
 		free(s);
@@ -91,8 +92,18 @@ struct statement *statement_find(const struct statement_table *table, uint32_t i
 	return at < table->count && table->slots[at]->id == want ? table->slots[at] : NULL;
 }
 
-static void statement_free(struct statement *s)
+struct statement *statement_ref(struct statement *statement)
 {
+	statement->refs++;
+	return statement;
+}
+
+void statement_unref(struct statement *statement)
+{
+	struct statement *s = statement;
+
+	if (--s->refs)
+		return;
 	state_unref(s->value);
 	free(s->types);
 	free(s->text);
@@ -105,13 +116,13 @@ void statement_remove(struct statement_table *table, struct statement *statement
 
 	memmove(&table->slots[at], &table->slots[at + 1], (table->count - at - 1) * sizeof(*table->slots));
 	table->count--;
-	statement_free(statement);
+	statement_unref(statement);
 }
 
 void statement_table_fini(struct statement_table *table)
 {
 	for (uint32_t i = 0; i < table->count; i++)
-		statement_free(table->slots[i]);
+		statement_unref(table->slots[i]);
 	free(table->slots);
 	memset(table, 0, sizeof(*table));
 }

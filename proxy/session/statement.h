@@ -16,6 +16,7 @@ struct backend;
 
 /* One of a client's. */
 struct statement {
+	uint32_t refs; /* the table's, and those of records of transactions */
 	uint32_t id; /* the client's number, from 1 */
 	uint16_t params;
 	uint16_t columns;
@@ -45,6 +46,9 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 				struct state *value, const struct snapshot *snapshot);
 struct statement *statement_find(const struct statement_table *table, uint32_t id);
 void statement_remove(struct statement_table *table, struct statement *statement);
+/* For those who need it beyond its close. */
+struct statement *statement_ref(struct statement *statement);
+void statement_unref(struct statement *statement);
 void statement_table_fini(struct statement_table *table);
 
 /* What a backend has prepared. */

@@ -13,7 +13,9 @@
 #include "proxy/session/execute.h"
 #include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
+#include "proxy/session/move.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/upload.h"
 #include "proxy/session/worker.h"
@@ -94,6 +96,22 @@ void turn_start(struct client *client, const uint8_t *packet, size_t len)
 		turn_advance(t);
 }
 
+void turn_start_replay(struct client *client, const uint8_t *packet, size_t len, struct statement *statement)
+{
+	struct turn *t = turn_new(client, TASK_REPLAY);
+
+	if (!t || !turn_grow(t, len)) {
+		client_close(client, "out of memory");
+		return;
+	}
+	memcpy(t->packet, packet, len);
+	t->packet_len = len;
+	t->statement = statement;
+	t->on_primary = true;
+	if (turn_understand(t))
+		turn_advance(t);
+}
+
 void turn_start_verify(struct client *client, const char *schema)
 {
 	static const struct sql_meaning meaning = { .verb = SQL_USE, .target = SQL_TO_REPLICA, .digest = 1 };
@@ -142,6 +160,12 @@ static void turn_end(struct turn *t)
 	if (b && b->shows_timeout && b->state == BACKEND_READY)
 		fit_hide_timeout(b);
 	c->turn = NULL;
+	if (t->task == TASK_REPLAY) {
+		turn_free(t);
+		if (c->state == CLIENT_BUSY)
+			replay_stepped(c);
+		return;
+	}
 	turn_free(t);
 	if (c->state != CLIENT_BUSY)
 		return;
@@ -189,6 +213,10 @@ void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const cha
 	va_end(args);
 	if (turn->task == TASK_VERIFY) {
 		end_verify(turn, code, sqlstate, message);
+		return;
+	}
+	if (turn->task == TASK_REPLAY) {
+		replay_failed(turn, code, message);
 		return;
 	}
 	if (turn->passed) { /* the client is in the middle of a result: there is no honest way to go on */
@@ -481,8 +509,10 @@ static void send_statement(struct turn *t)
 	t->wait = WAIT_REPLY;
 	t->began_ms = c->worker->now_ms;
 	b->session = c->id;
-	if (!b->is_replica)
+	if (!b->is_replica) {
 		gate_note_sent(t);
+		replay_note_sent(t);
+	}
 	if (ok && !t->no_reply)
 		backend_expect(b, EXPECT_FORWARD, t->reply, PREPARED_NONE);
 	if (ok)
@@ -527,6 +557,8 @@ void turn_advance(struct turn *turn)
 {
 	if (turn->wait != WAIT_CONNECTION)
 		turn_unpark(turn);
+	if (turn->client->moving && move_stops(turn))
+		return;
 	if (turn->client->worker->gate_closed && gate_holds(turn))
 		return;
 	if (!turn->backend && turn->meaning->facts & SQL_F_READS_LAST && diagnose_begin(turn))
@@ -651,6 +683,12 @@ void turn_dropped(struct backend *backend)
 	}
 	if (!t->retry)
 		return;
+	if (t->demoted) {
+		t->demoted = false;
+		t->backend = NULL;
+		worker_retry_later(c->worker, t);
+		return;
+	}
 	if (t->fit_code) {
 		fit_refused(t);
 		return;
@@ -706,6 +744,8 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 	struct client *c = turn->client;
 	bool bound = client_needs_backend(c, backend);
 
+	if (bound && !backend->is_replica && is_read_only_refusal(err) && !turn->retry && !c->upload.active && replay_refused(turn))
+		return turn->retry = true;
 	if (turn->passed || bound || turn->retry || c->upload.active)
 		return turn->retry;
 	if (err->code == ER_MAX_PREPARED_STMT_COUNT_REACHED && turn->tries < MAX_TRIES) {
@@ -717,10 +757,10 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 	} else if (did_not_run(err->code)) {
 		backend->retire = true;
 		turn->retry = true;
-	} else if (!backend->is_replica && is_read_only_refusal(err) && !turn->is_read && turn->tries < 200) {
+	} else if (!backend->is_replica && is_read_only_refusal(err) && !turn->is_read) {
 		/* Single statement outside a transaction: it changed nothing. The primary may be moving. */
 		cluster_suspect(c->worker->shared->cluster, backend->server);
-		turn->demoted = turn->retry = turn->tries < MAX_TRIES;
+		turn->demoted = turn->retry = !turn->give_up_ms || clock_ms() < turn->give_up_ms;
 	}
 	return turn->retry;
 }
@@ -1019,8 +1059,8 @@ static bool is_plain_end(const struct turn *t)
 	const struct sql_meaning *m = t->meaning;
 	const struct client *c = t->client;
 
-	return t->command == COM_QUERY && m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins &&
-	       !c->collation_unknown && t->task == TASK_COMMAND && (t->backend->is_replica || !c->worker->snapshot->view_count);
+	return t->command == COM_QUERY && m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins && !c->trx &&
+	       !t->recorded && !c->collation_unknown && t->task == TASK_COMMAND && (t->backend->is_replica || !c->worker->snapshot->view_count);
 }
 
 static void end_plain(struct turn *t)
@@ -1034,8 +1074,11 @@ static void end_plain(struct turn *t)
 
 static __attribute__((noinline)) void end_other(struct turn *turn)
 {
+	const struct client *c = turn->client;
 	struct backend *b = turn->backend;
 
+	if (turn->recorded || (c->trx && !c->replay))
+		replay_note_done(turn);
 	b->has_diagnostics |= turn->failed || turn->warnings;
 	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
 		if (!(turn->meaning->facts & SQL_F_READS_LAST))
@@ -1097,6 +1140,8 @@ void turn_lost_backend(struct turn *turn, const char *why, uint16_t code, const 
 	char text[400];
 
 	turn->backend = NULL;
+	if (replay_takes_over(turn, sent))
+		return;
 	if (turn->passed) {
 		snprintf(text, sizeof(text), "connection to the server lost in the middle of a result: %s", why);
 		client_close(c, text);

@@ -25,6 +25,7 @@ enum turn_wait {
 
 enum turn_task { /* what a turn is for */
 	TASK_COMMAND, /* a client's command */
+	TASK_REPLAY,  /* a recorded statement of a transaction is run again: its reply is only compared */
 	TASK_VERIFY,  /* log in to a backend and select the schema, for a login */
 };
 
@@ -61,6 +62,7 @@ struct turn {
 	bool wants_values; /* its statement may look at the session's variables or LAST_INSERT_ID() */
 	uint8_t diagnosed; /* how often diagnose_begin() has looked at it */
 	bool held;	    /* waits for the gate */
+	bool recorded;	    /* its reply is hashed for the record of its transaction */
 	bool failed;	    /* its reply was, or ended in, an ERR */
 	bool failed_with_data; /* ... about a value: it had begun to run */
 	bool waited_for_position; /* its time in the park is over */
@@ -99,6 +101,8 @@ struct turn {
 void turn_start(struct client *client, const uint8_t *packet, size_t len);
 /* A login asks a backend whether the user and schema are good. */
 void turn_start_verify(struct client *client, const char *schema);
+/* A recorded statement is run again: see replay.c. `statement`: of an EXECUTE, else NULL. */
+void turn_start_replay(struct client *client, const uint8_t *packet, size_t len, struct statement *statement);
 void turn_advance(struct turn *turn);
 /* The reply has gone out (or there is none): pins, tokens, the connection's future; then the client is READY. */
 void turn_done(struct turn *turn);

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/session/gate.h"
+#include "proxy/session/move.h"
+#include "proxy/session/replay.h"
 #include "sql/recall.h"
 
 enum { TICK_MS = 50, RETRY_MS = 20 };
@@ -120,11 +122,12 @@ void worker_wait_primary(struct worker *worker, struct turn *turn)
 /* As waiting for a primary, but tried again at each tick. */
 void worker_retry_later(struct worker *worker, struct turn *turn)
 {
-	turn->tries++;
+	if (turn->tries < UINT8_MAX)
+		turn->tries++;
 	turn->pending = 0;
 	turn->failed = turn->retry = false;
 	turn->slot = PREPARED_NONE;
-	turn->again_ms = clock_ms() + (turn->tries > 1 ? RETRY_MS * turn->tries : 0);
+	turn->again_ms = clock_ms() + (turn->tries > 1 ? RETRY_MS * (turn->tries < 5 ? turn->tries : 5) : 0);
 	worker_wait_primary(worker, turn);
 }
 
@@ -154,7 +157,9 @@ static void check_one_for_primary(struct worker *w, struct turn *t, uint64_t now
 {
 	const struct snapshot *s = w->snapshot;
 
-	if (now >= t->deadline_ms && t->held) {
+	if (now >= t->deadline_ms && replay_is_lost(t->client)) {
+		replay_give_up(t);
+	} else if (now >= t->deadline_ms && t->held) {
 		gate_give_up(t);
 	} else if (now >= t->deadline_ms) {
 		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",
@@ -309,9 +314,9 @@ static void lose_all(struct backend_list *list)
 }
 
 /* It was the primary until another took over without it: whatever it still answers is no part of the cluster's history. */
-static bool is_deposed(const struct server_view *before, const struct server_view *now)
+static bool is_deposed(const struct server_view *before, const struct server_view *now, bool another)
 {
-	return before->role == ROLE_PRIMARY && now->role == ROLE_STRAY;
+	return before->role == ROLE_PRIMARY && (another || now->role == ROLE_STRAY);
 }
 
 /* A silent replica keeps its sockets open: what waits for it goes elsewhere. A silent primary has no elsewhere: if it comes back, so do
@@ -325,7 +330,7 @@ static void leave_dead_servers(struct worker *w, const struct snapshot *before)
 			continue;
 		for (size_t j = 0; j < before->server_count; j++)
 			if (before->servers[j].server == s->servers[i].server &&
-			    (before->servers[j].health != HEALTH_DOWN || is_deposed(&before->servers[j], &s->servers[i]))) {
+			    (before->servers[j].health != HEALTH_DOWN || is_deposed(&before->servers[j], &s->servers[i], s->primary >= 0))) {
 				lose_all(&w->pools[i]->busy);
 				lose_all(&w->pools[i]->free);
 				lose_all(&w->pools[i]->held);
@@ -363,6 +368,7 @@ static void adopt(struct worker *w, struct snapshot *snapshot)
 		snapshot_unref(before);
 	}
 	gate_adopt(w);
+	move_adopt(w);
 	refresh_contexts(w);
 	advance_some(&w->for_primary, length(&w->for_primary));
 	worker_unpark_all(w);
@@ -617,6 +623,8 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	if (!adopt_pools(w, first))
 		return false;
 	w->snapshot = snapshot_ref(first);
+	w->fork_number = first->fork_number;
+	w->primary = first->primary >= 0 ? first->servers[first->primary].server : NULL;
 	atomic_store(&w->adopted, first->number);
 	return true;
 }
@@ -657,6 +665,7 @@ void worker_fini(struct worker *worker)
 		free(t->packet);
 		free(t);
 	}
+	replay_free_spares(w);
 	for (size_t i = 0; i < sizeof(w->states) / sizeof(w->states[0]); i++)
 		state_unref(w->states[i]);
 	if (w->reaper)

@@ -66,6 +66,10 @@ struct worker {
 	SSL_CTX *server_tls[CLUSTER_MAX_SERVERS];
 	unsigned ticks;
 	unsigned rotation; /* so that equal replicas take turns */
+	struct replay *spare_replays; /* records for the next transactions; replay.c's */
+	unsigned spare_replay_count;
+	const struct server *primary; /* the last one; compared, never looked into */
+	uint64_t fork_number; /* of the last promotion that its sessions know of */
 	bool stopping;
 };
 

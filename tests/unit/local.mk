@@ -17,6 +17,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_http.c \
 	tests/unit/test_pins.c \
 	tests/unit/test_promotion.c \
+	tests/unit/test_record.c \
 	tests/unit/test_snapshot.c \
 	tests/unit/test_sql.c \
 	tests/unit/test_state.c \

@@ -13,6 +13,7 @@
 	SUITE(http) \
 	SUITE(pins) \
 	SUITE(promotion) \
+	SUITE(record) \
 	SUITE(snapshot) \
 	SUITE(sql) \
 	SUITE(state) \

@@ -221,6 +221,20 @@ static void test_board_threads(void)
 		CU_ASSERT_EQUAL(now.points[i].sequence, RAISES);
 }
 
+static void test_clamp(void)
+{
+	struct gtid_set set = set_of("0-1-100,1-1-5,2-1-7"), fork = set_of("0-2-99,1-2-6");
+
+	CU_ASSERT_TRUE(gtid_clamp(&set, &fork));
+	CU_ASSERT_EQUAL(set.count, 2);
+	CU_ASSERT_EQUAL(sequence_of(&set, 0), 99);
+	CU_ASSERT_EQUAL(sequence_of(&set, 1), 5);
+	CU_ASSERT_FALSE(gtid_clamp(&set, &fork));
+	set = (struct gtid_set){ .lost = true };
+	CU_ASSERT_FALSE(gtid_clamp(&set, &fork));
+	CU_ASSERT_TRUE(set.lost);
+}
+
 void suite_gtid(void)
 {
 	CU_pSuite suite = CU_add_suite("gtid", NULL, NULL);
@@ -233,4 +247,5 @@ void suite_gtid(void)
 	CU_add_test(suite, "board", test_board);
 	CU_add_test(suite, "more domains than the board has", test_board_overflow);
 	CU_add_test(suite, "board between threads", test_board_threads);
+	CU_add_test(suite, "clamp", test_clamp);
 }
