@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,23 +289,65 @@ static bool start_appliers(struct operation *op)
 	return conduct_note(op, NULL, "%u started", started);
 }
 
+/* A semi-synchronous replica tells its primary that it goes, and waits seconds for one that is silent: all at the same time. */
+struct stopping {
+	pthread_t thread;
+	bool started;
+	bool done;
+	struct actor *actor;
+	char patience[16]; /* its rpl_semi_sync_slave_kill_conn_timeout, "" when it has none */
+};
+
+static void *stop_receiver(void *arg)
+{
+	struct stopping *s = arg;
+
+	mysql_thread_init();
+	s->done = replication_stop_receiver(&s->actor->subject);
+	mysql_thread_end();
+	return NULL;
+}
+
+static void begin_stopping(struct stopping *s, struct actor *actor)
+{
+	if (is_mysql(actor) ||
+	    !conduct_ask(actor, "SELECT @@global.rpl_semi_sync_slave_kill_conn_timeout", s->patience, sizeof(s->patience)) ||
+	    !conduct_say(actor, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = 1"))
+		s->patience[0] = '\0';
+	s->actor = actor;
+	s->started = pthread_create(&s->thread, NULL, stop_receiver, s) == 0;
+	if (!s->started)
+		s->done = replication_stop_receiver(&actor->subject);
+}
+
+static void end_stopping(struct stopping *s)
+{
+	if (s->started)
+		pthread_join(s->thread, NULL);
+	if (s->patience[0] && s->done && !conduct_say(s->actor, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = %s", s->patience))
+		log_debug(NULL, "server %s: %s", s->actor->subject.name, s->actor->line.error_text);
+}
+
 /* One whose applying thread stands would lose its relay log: it is left as it is, and cannot be chosen. */
 static bool stop_receivers(struct operation *op)
 {
 	struct takeover *t = takeover_of(op);
+	struct stopping stopping[CLUSTER_MAX_SERVERS] = { 0 };
 	unsigned stopped = 0;
 
 	for (size_t i = 0; i < op->count; i++) {
 		const struct link_view *link = t->is_replica[i] && !t->unfit[i][0] ? link_of(t, i) : NULL;
 
-		if (!link || link->sql != THREAD_RUNNING || link->io == THREAD_STOPPED)
-			continue;
-		if (!replication_stop_receiver(&op->actors[i].subject)) {
+		if (link && link->sql == THREAD_RUNNING && link->io != THREAD_STOPPED)
+			begin_stopping(&stopping[i], &op->actors[i]);
+	}
+	for (size_t i = 0; i < op->count; i++) {
+		if (stopping[i].actor)
+			end_stopping(&stopping[i]);
+		t->receiver_stopped[i] = stopping[i].done;
+		stopped += stopping[i].done;
+		if (stopping[i].actor && !stopping[i].done)
 			snprintf(t->unfit[i], UNFIT_BYTES, "cannot stop receiving: %.150s", op->actors[i].line.error_text);
-			continue;
-		}
-		t->receiver_stopped[i] = true;
-		stopped++;
 	}
 	return conduct_note(op, NULL, "%u stopped", stopped);
 }

@@ -78,6 +78,7 @@ struct member {
 	bool lagging; /* as last judged while there was a primary */
 	uint64_t epoch;
 	bool logged_broken;
+	bool link_told; /* what a failover would need of its link was looked at and told */
 	bool is_astray; /* it belonged to the cluster at the last change of the primary, and was not seen to follow the new one */
 	uint64_t rejoin_ms;    /* clock_ms(): no attempt to re-join it before */
 	uint64_t judged_epoch; /* the `epoch` in which it was found to have transactions of its own; 0: not */
@@ -98,6 +99,7 @@ struct cluster {
 	struct history *history;
 	struct hooks *hooks;
 	struct sentry *sentry;
+	bool votes_told; /* that two servers are no majority; under the lock */
 	_Atomic bool stopping; /* cluster_stop() was called */
 	struct cluster_listener listener;
 	void *owner;

@@ -151,6 +151,53 @@ void sentry_judge(struct cluster *cluster, struct evidence_verdict *out)
 		have_replicas_looked_at(cluster);
 }
 
+/* ---- What was found ---- */
+
+/* Links that Tandem has made have all of this; those of a cluster that it found are told of, and left as they are: a link cannot be changed
+ * without stopping it. */
+static void tell_link(struct cluster *c, const struct member *m, const struct link_view *link, uint32_t patience_ms)
+{
+	uint32_t wanted_ms = patience_ms / 5;
+
+	if (!link->uses_gtid)
+		log_warning(NULL, "server %s: its link has no GTIDs, so it cannot be promoted: CHANGE MASTER TO MASTER_USE_GTID = slave_pos",
+			    m->server->name);
+	if (!link->heartbeat_ms || link->heartbeat_ms > 2 * wanted_ms)
+		log_warning(NULL,
+			    "server %s: heartbeats of its link come every %.1f s: for up to %.0f s it cannot be told whether it hears a silent "
+			    "%s. Tandem would set MASTER_HEARTBEAT_PERIOD = %.1f",
+			    m->server->name, link->heartbeat_ms / 1000.0, 2 * link->heartbeat_ms / 1000.0,
+			    c->members[c->primary]->server->name, wanted_ms / 1000.0);
+	if (link->retry_ms > 10000)
+		log_warning(NULL, "server %s: its link tries to connect every %u s only. Tandem would set MASTER_CONNECT_RETRY = 1",
+			    m->server->name, link->retry_ms / 1000);
+}
+
+static void tell_votes(struct cluster *c)
+{
+	if (c->settings->monitor.failover == FAILOVER_AUTO && c->member_count == 2 && !c->votes_told)
+		log_warning(NULL, "failover = auto with two servers acts on refused connections only: a primary that merely falls silent is waited "
+				  "for, since it may be Tandem that is cut off. A third server decides");
+	c->votes_told = true;
+}
+
+/* Once for each replica, and again when it was restarted. */
+static void tell_findings(struct cluster *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->primary >= 0)
+		tell_votes(c);
+	for (size_t i = 0; i < c->member_count && c->primary >= 0; i++) {
+		struct member *m = c->members[i];
+		bool follows = m->role == ROLE_REPLICA && m->health == HEALTH_UP && m->seen.link_count;
+
+		if (follows && !m->link_told)
+			tell_link(c, m, &m->seen.links[0], c->settings->monitor.failover_patience_ms);
+		m->link_told = follows;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- Acting ---- */
 
 static bool is_operating(struct cluster *c, struct monitor_settings *out)
@@ -256,6 +303,7 @@ static uint64_t stand_guard(struct cluster *c)
 	if (verdict.kind == EVIDENCE_ALIVE) {
 		s->retry_ms = s->pause_ms = 0;
 		s->told[0] = '\0';
+		tell_findings(c);
 		rejoin_returned(c);
 	}
 	return now + IDLE_MS;

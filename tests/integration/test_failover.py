@@ -304,6 +304,28 @@ def test_loss_is_measured_and_refused():
         said(tandem, "3 transactions that clients were told of are lost")
 
 
+# The primary has given up waiting for its replica (degraded) before it dies. Expected with max_loss = 0: no failover by itself, though what
+# this Tandem knows of is all there: others may have been told more. A person decides.
+def test_degraded_before_it_died():
+    with setting(replicas=1) as (cluster, tandem):
+        replica = cluster.servers[1]
+        cluster.primary.sql("SET GLOBAL rpl_semi_sync_master_timeout = 50")
+        replica.sql("STOP SLAVE IO_THREAD")
+        with tandem.connect(database="checked") as client:
+            client.query("INSERT INTO lists VALUES (1, 'x')")
+        wait_for(lambda: cluster.primary.sql("SHOW STATUS LIKE 'Rpl_semi_sync_master_status'")[0][1] == "OFF", 10, "it to degrade")
+        replica.sql("SET GLOBAL rpl_semi_sync_slave_enabled = 0")  # so that it stays degraded when the replica is back
+        replica.sql("START SLAVE")
+        cluster.wait_synced()
+        cluster.primary.sql("SELECT SLEEP(0.5)")  # two looks of the monitor
+        cluster.primary.kill9()
+        said(tandem, "had stopped waiting for its replicas before it died")
+        assert replica.value("SELECT @@global.read_only") == 1
+        status, text = ctl(tandem, "failover", "--force")
+        assert status == 0, text
+        assert primary_of(cluster) is replica
+
+
 # failover = manual. Expected: nothing is touched, the log says what would be done, and what command does it.
 def test_manual_says_what_it_would_do():
     with setting(replicas=1, settings={"monitor": {"failover": "manual"}}) as (cluster, tandem):
