@@ -15,6 +15,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_http.c \
+	tests/unit/test_memory.c \
 	tests/unit/test_pins.c \
 	tests/unit/test_promotion.c \
 	tests/unit/test_record.c \
@@ -28,4 +29,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/wire_trace.h
 tests_unit_unit_CPPFLAGS = $(AM_CPPFLAGS) -DTESTS_DIR='"$(abs_top_srcdir)/tests"'
 tests_unit_unit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
+# test_memory.c stands in front of these, so that it can let them fail.
+tests_unit_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+	-Wl,--wrap=strdup -Wl,--wrap=strndup -Wl,--wrap=asprintf
 tests_unit_unit_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS) $(CUNIT_LIBS)

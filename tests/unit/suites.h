@@ -11,6 +11,7 @@
 	SUITE(fastcgi) \
 	SUITE(gtid) \
 	SUITE(http) \
+	SUITE(memory) \
 	SUITE(pins) \
 	SUITE(promotion) \
 	SUITE(record) \

@@ -118,7 +118,8 @@ static void test_differences(void)
 		  "results=utf8mb4|"
 		  "collation_connection=utf8mb4_bin",
 		  "SET NAMES utf8mb4,collation_connection=utf8mb4_bin" },
-		{ "character_set_client=utf8mb4", "SET character_set_client='utf8mb4'" },
+		{ "character_set_client=utf8mb4",
+		  "SET NAMES latin1,character_set_client=utf8mb4,collation_connection=latin1_swedish_ci" },
 		{ "character_set_results=", "SET character_set_results=NULL" },
 	};
 
