@@ -52,8 +52,9 @@ void cluster_suspect(struct cluster *cluster, struct server *server);
 uint64_t cluster_refresh_accounts(struct cluster *cluster);
 /* A routine, view or trigger was created, changed or dropped. Returns a ticket, to be compared with a snapshot's catalog_ticket. */
 uint64_t cluster_refresh_catalog(struct cluster *cluster);
-/* SET GLOBAL went through: what new sessions start with may have changed. */
-void cluster_refresh_variables(struct cluster *cluster);
+/* SET GLOBAL went through: what new sessions start with may have changed. Returns a ticket, to be compared with a snapshot's
+ * variables_ticket. */
+uint64_t cluster_refresh_variables(struct cluster *cluster);
 /* A worker adopted a snapshot or its count of open writes fell to zero while the gate was not open: whoever drains counts again. */
 void cluster_gate_moved(struct cluster *cluster);
 

@@ -126,7 +126,9 @@ struct cluster {
 	struct job catalog_job;
 	uint64_t next_check_ms;
 	uint64_t next_refresh_ms;
-	_Atomic bool variables_asked;
+	_Atomic uint64_t variables_asked; /* tickets: the newest given out, */
+	uint64_t variables_given;	  /* told to the members, */
+	uint64_t variables_served;	  /* answered by the primary */
 	/* control.c: */
 	char operating[CONTROL_NAME]; /* the operation that has the grip, "" none: roles stay, settings are not adopted */
 	pthread_cond_t idle;	      /* `operating` became "" */

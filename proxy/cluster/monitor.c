@@ -253,14 +253,30 @@ static void extend_due(struct member *m, uint64_t ms, bool also_up)
 	pthread_mutex_unlock(&m->cluster->lock);
 }
 
+/* The primary's answer is the one that waiting sessions are about. Under the lock. */
+static void serve_variables(struct member *m, uint64_t ticket)
+{
+	struct cluster *c = m->cluster;
+
+	if (c->primary < 0 || c->members[c->primary] != m || c->variables_served >= ticket)
+		return;
+	c->variables_served = ticket;
+	c->changed = true;
+}
+
 static bool read_variables(struct member *m, enum sql_flavour flavour)
 {
-	struct variable_list *list = variables_read(&m->line, flavour);
-	struct variable_list *old;
+	struct variable_list *list, *old;
+	uint64_t ticket;
 
+	pthread_mutex_lock(&m->cluster->lock);
+	ticket = m->cluster->variables_given;
+	pthread_mutex_unlock(&m->cluster->lock);
+	list = variables_read(&m->line, flavour);
 	if (!list)
 		return false;
 	pthread_mutex_lock(&m->cluster->lock);
+	serve_variables(m, ticket);
 	old = m->variables;
 	m->variables = list;
 	if (!variables_equal(old, list))

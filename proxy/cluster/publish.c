@@ -106,5 +106,6 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 	fill_accounts(s, cluster);
 	catalog_build(s, cluster->catalog);
 	s->catalog_ticket = cluster->catalog_job.served;
+	s->variables_ticket = cluster->variables_served;
 	return s;
 }

@@ -145,6 +145,7 @@ struct snapshot {
 
 	struct tracked_variable *variables; /* sorted by name */
 	size_t variable_count;
+	uint64_t variables_ticket; /* see cluster_refresh_variables() */
 	uint64_t defaults; /* changes with the primary's values of them, which every session's state is told against */
 	char *track_list[CLUSTER_MAX_SERVERS]; /* value for session_track_system_variables on server i */
 	char *default_charset;	 /* the primary's character_set_server and collation_server */

@@ -390,6 +390,7 @@ bool backend_reset(struct backend *backend, enum expect_what what)
 	struct state *with_role = state_with_role(fresh, backend->value->role, backend->value->role ? strlen(backend->value->role) : 0);
 
 	backend_set_value(backend, with_role);
+	backend->awaits = with_role->awaits;
 	state_unref(with_role);
 	state_unref(fresh);
 	prepared_clear(&backend->statements);

@@ -86,6 +86,7 @@ struct backend {
 	bool tainted;	   /* its last session left something behind: reset before another uses it */
 	bool shows_timeout; /* its wait_timeout is what its session believes it to be, not the longest there is */
 	bool has_diagnostics; /* warnings or errors of a statement may still be listed on it */
+	uint64_t awaits; /* that of its state when it was made or reset last: it may share one with a session since */
 	bool freezing;	   /* its session's values are being asked for, see freeze.c */
 	bool in_use;	   /* counted in its pool's `in_use` */
 	bool retire;	   /* close it as soon as it is free */

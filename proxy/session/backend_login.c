@@ -318,6 +318,7 @@ static void on_ok(struct backend *b, const uint8_t *payload, size_t len)
 	b->is_replica = b->worker->snapshot->servers[b->pool->index].role == ROLE_REPLICA;
 	fresh = backend_fresh_value(b, NULL);
 	backend_set_value(b, fresh);
+	b->awaits = fresh->awaits;
 	state_unref(fresh);
 	backend_set_state(b, BACKEND_SETUP);
 	if (!backend_set_up(b, EXPECT_SETUP))

@@ -121,6 +121,7 @@ struct client {
 	uint16_t port;
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
 	uint8_t scramble[20];	/* the last one sent: a proof in COM_CHANGE_USER is made for it */
+	uint64_t awaits;	   /* of the state that it began with, see there: its present one may be shared with others */
 	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct statement_table statements;
 	struct named *named; /* text PREPAREs */

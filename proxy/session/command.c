@@ -155,6 +155,7 @@ static bool on_reset_connection(struct turn *t)
 	struct state *same_role = c->value->role ? state_with_role(fresh, c->value->role, strlen(c->value->role)) : state_ref(fresh);
 	struct state *value = mysql ? state_ref(same_role) : state_with_forgotten(same_role);
 
+	c->awaits = fresh->awaits;
 	client_forget_session(c); /* all but schema and role */
 	client_set_value(c, value);
 	state_unref(value);

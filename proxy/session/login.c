@@ -198,6 +198,7 @@ static void accepted(struct client *c)
 	credentials_unref(c->credentials);
 	c->credentials = credentials_ref(l->credentials);
 	value = state_new(snapshot_of(c), -1, c->charset, NULL);
+	c->awaits = value->awaits;
 	client_set_value(c, value);
 	state_unref(value);
 	if (!l->schema && !l->must_verify) {

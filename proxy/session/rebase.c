@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "proxy/session/freeze.h"
 #include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
@@ -16,69 +17,76 @@ struct rebase {
 	const struct snapshot *from, *to;
 	struct {
 		struct state *old, *new;
+		bool has_new;
 	} cached[CACHED];
 	unsigned count;
 };
 
 /* Gives a reference. */
-static struct state *rebased(struct rebase *r, struct state *old)
+static struct state *rebased(struct rebase *r, struct state *old, bool has_new)
 {
 	struct state *s;
 
 	for (unsigned i = 0; i < r->count; i++)
-		if (r->cached[i].old == old)
+		if (r->cached[i].old == old && r->cached[i].has_new == has_new)
 			return state_ref(r->cached[i].new);
-	s = state_rebase(old, r->from, r->to);
+	s = state_rebase(old, r->from, r->to, has_new);
 	if (r->count < CACHED) {
 		r->cached[r->count].old = state_ref(old); /* so that its address is not used again meanwhile */
+		r->cached[r->count].has_new = has_new;
 		r->cached[r->count++].new = state_ref(s);
 	}
 	return s;
 }
 
-static void rebase_place(struct rebase *r, struct state **place)
+static void rebase_place(struct rebase *r, struct state **place, uint64_t awaits)
 {
 	struct state *s;
 
 	if (!*place)
 		return;
-	s = rebased(r, *place);
+	s = rebased(r, *place, awaits > r->from->variables_ticket);
 	state_unref(*place);
 	*place = s;
 }
 
 static void visit(void *arg, struct state **place)
 {
-	rebase_place(arg, place);
+	rebase_place(arg, place, 0);
 }
 
 static void rebase_client(struct rebase *r, struct client *c)
 {
-	rebase_place(r, &c->value);
+	rebase_place(r, &c->value, c->awaits);
 	for (uint32_t i = 0; i < c->statements.count; i++)
-		rebase_place(r, &c->statements.slots[i]->value);
+		rebase_place(r, &c->statements.slots[i]->value, c->awaits);
 	for (struct named *n = c->named; n; n = n->next)
+		rebase_place(r, &n->value, c->awaits);
 		rebase_place(r, &n->value);
 	replay_each_state(c, visit, r);
 }
 
+/* Does its session lose nothing when it is reset? */
+static bool is_loose(const struct backend *b)
+{
+	return !b->client || (pool_can_steal(b) && !freeze_needed(b->client, b));
+}
+
+/* What was made or reset a moment ago may have the new values already: where that is possible connections are reset before their next use. */
 static void rebase_list(struct rebase *r, struct backend_list *list)
 {
 	struct backend *b;
 
-	TAILQ_FOREACH(b, list, link)
-		rebase_place(r, &b->value);
+	TAILQ_FOREACH(b, list, link) {
+		rebase_place(r, &b->value, b->awaits);
+		b->guard_lost |= is_loose(b);
+	}
 }
 
-/* Nobody's connections are reset before their next use: what was reset a moment ago may have the new values already. */
 static void rebase_pool(struct rebase *r, struct server_pool *pool)
 {
-	struct backend *b;
-
 	if (!pool)
 		return;
-	TAILQ_FOREACH(b, &pool->free, link)
-		b->guard_lost = true;
 	rebase_list(r, &pool->free);
 	rebase_list(r, &pool->held);
 	rebase_list(r, &pool->busy);

@@ -56,6 +56,7 @@ static struct state *copy_state(const struct state *from, uint32_t room)
 	if (!from)
 		return s;
 	s->base = from->base;
+	s->awaits = from->awaits;
 	s->schema = copy(from->schema);
 	s->forgot = from->forgot;
 	s->role = copy(from->role);
@@ -207,6 +208,24 @@ static void assign_server_defaults(struct state *s, const struct snapshot *snaps
 	}
 }
 
+/* The newest ticket of cluster_refresh_variables(). */
+static _Atomic uint64_t expected;
+
+void state_expect_defaults(uint64_t ticket)
+{
+	uint64_t seen = atomic_load(&expected);
+
+	while (seen < ticket && !atomic_compare_exchange_weak(&expected, &seen, ticket))
+		;
+}
+
+static uint64_t newer_than(const struct snapshot *snapshot)
+{
+	uint64_t ticket = atomic_load_explicit(&expected, memory_order_relaxed);
+
+	return ticket > snapshot->variables_ticket ? ticket : 0;
+}
+
 struct state *state_new(const struct snapshot *snapshot, int server, uint8_t charset, const char *schema)
 {
 	struct state *s = copy_state(NULL, (uint32_t)snapshot->variable_count);
@@ -214,6 +233,7 @@ struct state *state_new(const struct snapshot *snapshot, int server, uint8_t cha
 
 	s->schema = copy(schema);
 	s->base = snapshot->defaults;
+	s->awaits = newer_than(snapshot);
 	if (server >= 0)
 		assign_server_defaults(s, snapshot, server);
 	assign_charset(s, snapshot, charset);
@@ -256,7 +276,7 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 
 /* What differs from no default any more is left out, what has come to differ is written down. Where servers keep values of their own the
  * default is not told of anybody: nobody could be given it back. */
-struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to)
+struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to, bool has_new)
 {
 	struct state *s = copy_state(state, (uint32_t)to->variable_count);
 
@@ -267,7 +287,7 @@ struct state *state_rebase(const struct state *state, const struct snapshot *fro
 		bool found;
 		uint32_t at = find(state, v->name, &found);
 
-		if (old && !v->stands_for && is_state(v->name, strlen(v->name)) && (found || !v->keeps_own))
+		if (old && !v->stands_for && is_state(v->name, strlen(v->name)) && (found || !(v->keeps_own || has_new)))
 			assign(s, v, found ? state->variables[at].value : old->primary_value);
 	}
 	rehash(s);

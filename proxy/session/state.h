@@ -20,6 +20,7 @@ struct state {
 	_Atomic unsigned refs;
 	uint64_t hash;
 	uint64_t base; /* of the defaults that the variables are told against: snapshot.defaults */
+	uint64_t awaits; /* made when these defaults were known to be old: what it does not list it has from those that answer this ticket */
 	char *schema; /* NULL: none selected */
 	bool forgot;  /* collation_database is the server's, not the schema's: COM_RESET_CONNECTION keeps one and forgets the other */
 	char *role;   /* the SET ROLE statement that was run, NULL: as after login */
@@ -44,8 +45,10 @@ struct state *state_with_schema(struct state *state, const char *schema, size_t 
 struct state *state_with_forgotten(struct state *state);
 struct state *state_with_role(struct state *state, const char *role, size_t len);
 
-/* The same values told against the primary's defaults of another snapshot. */
-struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to);
+/* The primary's defaults may have changed: states made from now on have those of the snapshot that answers the ticket. */
+void state_expect_defaults(uint64_t ticket);
+/* The same values told against the primary's defaults of another snapshot. `has_new`: whoever is in it has the new defaults already. */
+struct state *state_rebase(const struct state *state, const struct snapshot *from, const struct snapshot *to, bool has_new);
 
 /* A variable's value where it differs from the primary's default, else that default; "" when unknown. */
 const char *state_get(const struct state *state, const struct snapshot *snapshot, const char *name);

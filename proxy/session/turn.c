@@ -985,7 +985,7 @@ static void note_traces(struct turn *t)
 		cluster_refresh_accounts(c->worker->shared->cluster);
 	}
 	if (facts & SQL_F_SETS_GLOBAL)
-		cluster_refresh_variables(c->worker->shared->cluster);
+		state_expect_defaults(cluster_refresh_variables(c->worker->shared->cluster));
 	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))
 		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
 }

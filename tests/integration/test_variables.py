@@ -54,6 +54,9 @@ def test_sessions_keep_their_values_when_the_default_changes(cluster, narrow):
         assert shown(old) == [4, 4] and shown(own) == [7, 7]
         try:
             old.query("SET GLOBAL div_precision_increment = 7")
+            stays = narrow.connect("app", "app")
+            sandbox.wait_for(lambda: shown(stays) == [7, 7], 10, "a session that came with the change")
+            stays.close()
             sandbox.wait_for(lambda: later(narrow) == [7, 7], 10, "the new default")
             for _ in range(3):
                 assert shown(old) == [4, 4] and shown(own) == [7, 7] and later(narrow) == [7, 7]
