@@ -76,6 +76,8 @@ struct backend {
 	uint32_t connection_id; /* the server's */
 	uint64_t epoch;		/* of the server when this was made: older than the view's, it is stale */
 	uint32_t grants;	/* shared->grants when it logged in */
+	uint32_t schema_seen;	/* shared_schema() when it chose its schema */
+	_Atomic uint32_t *schema_slot; /* NULL: none chosen by Tandem */
 	struct state *value;	/* the state the connection is in; known exactly while !broken */
 	uint8_t charset;	/* collation number of its login: MariaDB's COM_RESET_CONNECTION goes back to it */
 	bool is_replica;	/* the guard is set */

@@ -645,6 +645,18 @@ static void put_hex(struct rewrite *r, struct wire_bytes v)
 	}
 }
 
+/* An error that was not asked for, since the server has listed another: see freeze_error(). */
+static bool put_told(struct rewrite *r, const struct frozen_list *list)
+{
+	char start[96];
+
+	snprintf(start, sizeof(start), "SELECT _utf8'Error' AS Level,CAST(%u AS UNSIGNED) AS Code,_utf8 x'", list->code);
+	put_text(r, start);
+	put_hex(r, (struct wire_bytes){ (const uint8_t *)list->message, list->message ? strlen(list->message) : 0 });
+	put_text(r, "' AS Message");
+	return !r->full;
+}
+
 /* A SELECT with the columns of SHOW WARNINGS and the rows of the frozen list. */
 static bool put_list(struct rewrite *r, const struct client *c, bool errors)
 {
@@ -652,6 +664,8 @@ static bool put_list(struct rewrite *r, const struct client *c, bool errors)
 	char code[64];
 	bool any = false;
 
+	if (!buf_len(&c->list->shown))
+		return put_told(r, c->list);
 	for (unsigned long n = 1; list_row(c, n, &row); n++) {
 		if (errors && !(row.columns[0].len == 5 && !memcmp(row.columns[0].data, "Error", 5)))
 			continue;

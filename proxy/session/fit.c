@@ -64,17 +64,33 @@ static bool fit_reset(struct turn *t)
 	return backend_reset(b, EXPECT_FIT);
 }
 
+/* Has its schema been made anew since it chose it? */
+static bool is_anew(const struct backend *b)
+{
+	return b->schema_slot && atomic_load_explicit(b->schema_slot, memory_order_relaxed) != b->schema_seen;
+}
+
+static void note_schema(struct backend *b, const char *name)
+{
+	b->schema_slot = shared_schema(b->worker->shared, name, strlen(name));
+	b->schema_seen = atomic_load_explicit(b->schema_slot, memory_order_relaxed);
+}
+
 static bool fit_schema(struct turn *t)
 {
 	static const char forget[] = "SET collation_database=@@global.collation_database";
 	const struct state *aim = t->aim, *is = t->backend->value;
 	const char *want = aim->schema;
-	bool same = want && is->schema && !strcmp(want, is->schema);
+	bool anew = is_anew(t->backend);
+	bool same = want && is->schema && !strcmp(want, is->schema) && !anew;
 
 	if (!want || (same && aim->forgot == is->forgot))
 		return true;
-	if ((!same || is->forgot) && !change(t, COM_INIT_DB, want, strlen(want)))
-		return false;
+	if (!same || is->forgot) {
+		note_schema(t->backend, want);
+		if (!change(t, COM_INIT_DB, want, strlen(want)))
+			return false;
+	}
 	return !aim->forgot || change(t, COM_QUERY, forget, sizeof(forget) - 1);
 }
 
@@ -377,7 +393,7 @@ static bool is_fit(const struct turn *t)
 	const struct backend *b = t->backend;
 	const struct client *c = t->client;
 
-	return b->value == c->value && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
+	return b->value == c->value && !is_anew(b) && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
 	       (((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)) || !wants_values(t));
 }
 

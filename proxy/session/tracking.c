@@ -178,6 +178,8 @@ static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes 
 
 	client_set_value(c, mine);
 	backend_set_value(b, its);
+	b->schema_slot = name ? shared_schema(c->worker->shared, name, schema.len) : NULL;
+	b->schema_seen = name ? atomic_load_explicit(b->schema_slot, memory_order_relaxed) : 0;
 	state_unref(mine);
 	state_unref(its);
 }

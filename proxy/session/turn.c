@@ -967,6 +967,22 @@ static bool leaves_nothing_behind(const struct turn *t)
 	return t->meaning->verb == SQL_SELECT && !(t->meaning->facts & ~harmless) && !t->client->pins;
 }
 
+/* CREATE [OR REPLACE] DATABASE [IF NOT EXISTS] name, ALTER DATABASE name */
+static void note_schema_made(struct turn *t)
+{
+	const char *at = t->text, *end = at + t->text_len, *name;
+
+	while (at < end && strncasecmp(at, "database", 8) && strncasecmp(at, "schema", 6))
+		at++;
+	while (at < end && !isspace((unsigned char)*at))
+		at++;
+	for (name = at; name < end && (isspace((unsigned char)*name) || *name == '`' || !strncasecmp(name, "if not exists", 13));)
+		name += strncasecmp(name, "if not exists", 13) ? 1 : 13;
+	for (at = name; at < end && (isalnum((unsigned char)*at) || strchr("_$-", *at) || (unsigned char)*at > 0x7f);)
+		at++;
+	atomic_fetch_add_explicit(shared_schema(t->client->worker->shared, name, (size_t)(at - name)), 1, memory_order_relaxed);
+}
+
 static void note_traces(struct turn *t)
 {
 	struct client *c = t->client;
@@ -984,6 +1000,8 @@ static void note_traces(struct turn *t)
 		atomic_fetch_add_explicit(&c->worker->shared->grants, 1, memory_order_relaxed);
 		cluster_refresh_accounts(c->worker->shared->cluster);
 	}
+	if ((t->meaning->verb == SQL_CREATE || t->meaning->verb == SQL_ALTER) && (turn_has_word(t, "database") || turn_has_word(t, "schema")))
+		note_schema_made(t);
 	if (facts & SQL_F_SETS_GLOBAL)
 		state_expect_defaults(cluster_refresh_variables(c->worker->shared->cluster));
 	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))

@@ -14,6 +14,8 @@
 
 TAILQ_HEAD(client_list, client);
 
+enum { SCHEMA_SLOTS = 64 };
+
 /* What all workers share; owned by proxy.c. */
 struct shared {
 	struct cluster *cluster;
@@ -25,6 +27,7 @@ struct shared {
 	_Atomic(uint32_t) next_id;
 	_Atomic unsigned clients;
 	_Atomic bool draining;
+	_Atomic uint32_t schemas[SCHEMA_SLOTS]; /* by hash of the name: counts CREATE and ALTER DATABASE; see shared_schema() */
 	_Atomic uint32_t grants; /* counts statements that change accounts: servers look at privileges when a connection logs in */
 	_Atomic uint64_t catalog_ticket; /* a routine changed: only a catalog read after this was given knows */
 };
@@ -35,6 +38,16 @@ struct gate_tally {
 	_Atomic unsigned held;
 	_Atomic unsigned pinned;
 };
+
+/* A connection keeps the collation of the schema that it has chosen, even when that is dropped and made anew: it has to choose it again. */
+static inline _Atomic uint32_t *shared_schema(struct shared *shared, const char *name, size_t len)
+{
+	uint32_t hash = 0;
+
+	for (size_t i = 0; i < len; i++)
+		hash = hash * 31 + ((unsigned char)name[i] | 0x20u);
+	return &shared->schemas[hash % SCHEMA_SLOTS];
+}
 
 struct worker {
 	struct shared *shared;

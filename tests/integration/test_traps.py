@@ -879,3 +879,13 @@ def test_questions_in_a_packet_are_about_the_part_before(tight):
         results = client.query_all("SET @z = 1; SHOW WARNINGS; SELECT @z")
         assert [row[1] for row in results[1].rows] == [1292, 1292]
         assert results[2].rows == [(1,)]
+
+
+def test_a_refusal_is_listed_as_it_was_told_in_a_packet_of_several(tandem):
+    with tandem.connect(database="trap", capabilities=MODERN | rawmysql.CLIENT_MULTI_STATEMENTS) as client:
+        client.query("START TRANSACTION READ ONLY")
+        client.query("SELECT COUNT(*) FROM t")
+        fails(1792, client, "INSERT INTO t (v) VALUES ('no')")
+        client.query("ROLLBACK")
+        results = client.query_all("SHOW WARNINGS; SHOW COUNT(*) ERRORS; COMMIT")
+        assert [row[1] for row in results[0].rows] == [1792] and results[1].rows == [(1,)]
