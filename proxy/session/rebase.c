@@ -62,7 +62,6 @@ static void rebase_client(struct rebase *r, struct client *c)
 		rebase_place(r, &c->statements.slots[i]->value, c->awaits);
 	for (struct named *n = c->named; n; n = n->next)
 		rebase_place(r, &n->value, c->awaits);
-		rebase_place(r, &n->value);
 	replay_each_state(c, visit, r);
 }
 
