@@ -46,6 +46,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/promote.c \
 	proxy/cluster/promote.h \
 	proxy/cluster/publish.c \
+	proxy/cluster/recover.c \
+	proxy/cluster/recover.h \
 	proxy/cluster/replication.c \
 	proxy/cluster/replication.h \
 	proxy/cluster/quarantine.c \

@@ -11,6 +11,7 @@
 #include "proxy/cluster/failover.h"
 #include "proxy/cluster/history.h"
 #include "proxy/cluster/promote.h"
+#include "proxy/cluster/recover.h"
 #include "proxy/cluster/rejoin.h"
 
 /* --- reports --- */
@@ -194,11 +195,11 @@ static bool recover_open(struct operation *op)
 	char busy[CONTROL_NAME];
 	bool judged;
 
-	if (!promote_is_open(op))
+	if (!recover_is_open(op))
 		return true;
 	if (!control_begin(op->cluster, "recovery", busy))
 		return false;
-	judged = promote_recover(op);
+	judged = recover_run(op);
 	log_report("recovery", op->report);
 	control_end(op->cluster);
 	return judged;

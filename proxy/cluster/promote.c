@@ -24,16 +24,13 @@ static double ms_between(uint64_t from_us, uint64_t to_us)
 	return from_us && to_us > from_us ? (double)(to_us - from_us) / 1000.0 : -1;
 }
 
-/* The first line of the journal's list of events: how event_scheduler was. Names begin with a backtick, so it is none. */
-#define SCHEDULER "event_scheduler="
-
 /* --- before the point of no return --- */
 
 static bool set_entry_events(struct operation *op, char *events)
 {
 	char *text = NULL;
 	bool ok = events_scheduler(&op->from->subject, op->scheduler) &&
-		  asprintf(&text, SCHEDULER "%s\n%s", op->scheduler, events) > 0;
+		  asprintf(&text, PROMOTE_SCHEDULER "%s\n%s", op->scheduler, events) > 0;
 
 	free(events);
 	if (!ok)
@@ -527,148 +524,19 @@ enum operation_result promote_run(struct operation *op)
 	return sum_up(op, conduct_run_all(op, after, sizeof(after) / sizeof(*after)));
 }
 
-/* --- after a kill -9 --- */
+/* --- for recovery and failover --- */
 
-static bool link_runs(struct actor *a)
+unsigned promote_finish(struct operation *op)
 {
-	MYSQL_RES *result = line_query(&a->line, a->subject.flavour == SQL_MYSQL ? "SHOW REPLICA STATUS" : "SHOW SLAVE STATUS");
-	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
-	int column = row ? result_column(result, "Slave_IO_Running", "Replica_IO_Running") : -1;
-	bool runs = column >= 0 && strcmp(row_text(row, (unsigned)column), "No") != 0;
-
-	mysql_free_result(result);
-	return runs;
+	return conduct_run_all(op, after, sizeof(after) / sizeof(*after));
 }
 
-/* The newest of what the servers and the copy say. False: nothing is left open. */
-bool promote_is_open(struct operation *op)
+void promote_undo(struct operation *op)
 {
-	struct journal_entry one;
-
-	conduct_open_all(op);
-
-	if (!journal_init(&one)) {
-		journal_fini(&one);
-		return false;
-	}
-	if (journal_load(op->settings->state_dir, &one))
-		journal_copy(&op->entry, &one);
-	for (size_t i = 0; i < op->count; i++)
-		if (op->actors[i].line.mysql && journal_read(&op->actors[i].subject, &one) &&
-		    journal_is_newer(&one, &op->entry)) {
-			journal_copy(&op->entry, &one);
-			op->has_row = true;
-		}
-	journal_fini(&one);
-	return op->entry.state == JOURNAL_RUNNING && !strcmp(op->entry.operation, "promote");
-}
-
-static void finish(struct operation *op)
-{
-	unsigned failed;
-
-	/* Nothing has been written on `from` since the fence, so its position is the fork, unless it replicates already. */
-	snprintf(op->fork, sizeof(op->fork), "%s", op->entry.fork);
-	if (!op->fork[0] && (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, op->fork)))
-		op->fork[0] = '\0';
-	op->has_row = journal_prepare(&op->to->subject);
-	for (size_t i = 0; i < op->count; i++)
-		if (&op->actors[i] != op->from && &op->actors[i] != op->to && op->actors[i].line.mysql) {
-			op->actors[i].role = ROLE_REPLICA;
-			op->actors[i].source = (int)(op->from - op->actors);
-		}
-	failed = conduct_run_all(op, after, sizeof(after) / sizeof(*after));
-	log_warning(NULL, "the promotion of %s that an earlier run began is finished%s", op->entry.to,
-		    failed ? ", but for what the lines above say" : "");
-}
-
-static bool undo(struct operation *op)
-{
-	char value[16];
-
-	if (!conduct_reopen(op, op->from) || !conduct_ask(op->from, "SELECT 1", value, sizeof(value)))
-		return false;
-	op->has_row = journal_prepare(&op->from->subject);
 	restart_link(op);
 	undo_fence(op);
 	restart_events(op);
 	undo_row(op);
-	log_warning(NULL, "the promotion of %s that an earlier run began is undone: %s is the primary as before", op->entry.to,
-		    op->entry.from);
-	return true;
-}
-
-static void recall_scheduler(struct operation *op)
-{
-	size_t len = strlen(SCHEDULER);
-	const char *at = op->entry.events;
-
-	if (strncmp(at, SCHEDULER, len) != 0)
-		return;
-	at += len;
-	snprintf(op->scheduler, sizeof(op->scheduler), "%.*s", (int)strcspn(at, "\n"), at);
-}
-
-/* A candidate whose own settings do not say read_only is writable after a restart, too. But then its link runs, or it lacks what the
- * primary has: a promotion makes a server writable only with its link stopped and when it has everything. */
-static bool was_made_writable(struct operation *op)
-{
-	char written[POSITION_BYTES], applied[POSITION_BYTES];
-	struct gtid_set want, have;
-
-	if (link_runs(op->to))
-		return false;
-	if (!op->from->line.mysql || !replication_binlog_position(&op->from->subject, written))
-		return true;
-	return replication_applied_position(&op->to->subject, applied) && gtid_parse(written, strlen(written), &want) &&
-	       gtid_parse(applied, strlen(applied), &have) && gtid_covers(&have, &want);
-}
-
-/* The cluster may have been changed by hand since. With the candidate writable nobody else may be; without, the old primary may. */
-static bool somebody_else_writes(struct operation *op, bool candidate_writes)
-{
-	char value[16];
-
-	for (size_t i = 0; i < op->count; i++) {
-		struct actor *a = &op->actors[i];
-
-		if (a == op->to || (a == op->from && !candidate_writes) || !a->line.mysql)
-			continue;
-		if (!conduct_ask(a, "SELECT @@global.read_only", value, sizeof(value)) || !strcmp(value, "0"))
-			return true;
-	}
-	return false;
-}
-
-bool promote_recover(struct operation *op)
-{
-	char value[16];
-	bool is_promoted;
-
-	op->is_recovery = true;
-	op->from = conduct_actor(op, op->entry.from);
-	op->to = conduct_actor(op, op->entry.to);
-	if (!op->from || !op->to || !conduct_reopen(op, op->to) ||
-	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value)))
-		return false;
-	recall_scheduler(op);
-	if (op->from->line.mysql)
-		semisync_recall(op);
-	is_promoted = !strcmp(value, "0");
-	if (is_promoted && !was_made_writable(op)) {
-		if (!replication_set_read_only(&op->to->subject))
-			return false;
-		is_promoted = false;
-	}
-	if (somebody_else_writes(op, is_promoted)) {
-		log_error(NULL, "a promotion of %s over %s was not ended, and another server is writable meanwhile: nothing is done",
-			  op->entry.to, op->entry.from);
-		return true;
-	}
-	if (!is_promoted)
-		return undo(op);
-	finish(op);
-	return true;
 }
 
 bool promote_reopen(struct operation *op)
