@@ -200,10 +200,23 @@ static int connect_to(const char *path)
 
 /* --- the talk --- */
 
-static bool send_request(FILE *daemon, const struct options *o)
+static void send_all(int fd, const char *text)
+{
+	for (size_t len = strlen(text); len;) {
+		ssize_t sent = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			return;
+		text += sent;
+		len -= (size_t)sent;
+	}
+}
+
+/* The daemon may have said no and gone before it has all been sent: whether it went through is seen by the answer. */
+static bool send_request(int fd, const struct options *o)
 {
 	json_t *words = json_array(), *request;
-	bool ok;
+	char *text;
 
 	for (size_t i = 0; i < o->word_count; i++) {
 		json_t *word = json_string(o->words[i]);
@@ -216,9 +229,14 @@ static bool send_request(FILE *daemon, const struct options *o)
 		json_array_append_new(words, word);
 	}
 	request = json_pack("{s:o, s:s}", "words", words, "format", o->json ? "json" : "text");
-	ok = request && json_dumpf(request, daemon, JSON_COMPACT) == 0 && fputc('\n', daemon) != EOF && fflush(daemon) == 0;
+	text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_decref(request);
-	return ok;
+	if (!text)
+		return false;
+	send_all(fd, text);
+	send_all(fd, "\n");
+	free(text);
+	return true;
 }
 
 /* True when that was the last message. */
@@ -281,12 +299,12 @@ static int ask(const struct options *o, const struct request *request)
 	if (!find_socket(o, path, sizeof(path)))
 		return EXIT_CODE_USAGE;
 	fd = connect_to(path);
-	daemon = fd >= 0 ? fdopen(fd, "r+") : NULL;
+	daemon = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (!daemon)
 		return EXIT_CODE_UNREACHABLE;
 	if (changes_roles(request))
 		signal(SIGINT, on_interrupt);
-	status = send_request(daemon, o) ? talk(daemon, request->command->name) : EXIT_CODE_UNREACHABLE;
+	status = send_request(fd, o) ? talk(daemon, request->command->name) : EXIT_CODE_USAGE;
 	fclose(daemon);
 	return status;
 }

@@ -13,7 +13,7 @@ struct server_status {
 	char version[64]; /* "" while never seen */
 	enum server_role role;
 	enum server_health health;
-	bool drained;	  /* by a command: takes no reads, and is not chosen by itself for anything */
+	bool drained;	  /* by a command: takes no reads but those that name it in a hint */
 	bool takes_reads; /* as the workers are told */
 	bool read_only;
 	bool is_seen;	   /* it has answered at least once: version, position and read_only are known */

@@ -217,6 +217,27 @@ def test_explain_wants_the_accounts_last_write(admin):
     admin.tandem.wait_reads_on(replicas)
 
 
+def test_explain_names_the_rule_of_the_settings(servers):
+    rules = {"rule reports": {"text": "from sales", "to": "server=db3"}, "rule mine": {"user": "boss", "to": "primary"}}
+    with Admin(servers) as admin:
+        admin.tandem.change(rules)
+        admin.tandem.write()
+        admin.text("reload")
+        route = admin.json("explain", "SELECT * FROM sales")["route"]
+        assert route["goes_to"] == "db3" and "reports" in route["because"], route
+        route = admin.json("explain", "--user", "boss", "SELECT 1")["route"]
+        assert route["goes_to"] == "db1" and "mine" in route["because"], route
+
+
+def test_a_hint_reaches_a_drained_server(admin):
+    admin.text("drain", "db2")
+    try:
+        assert admin.json("explain", "/* tandem: server=db2 */ SELECT 1")["route"]["goes_to"] == "db2"
+        assert {admin.json("explain", "SELECT 1")["route"]["goes_to"] for _ in range(6)} == {"db3"}
+    finally:
+        admin.text("resume", "db2")
+
+
 def test_explain_runs_nothing(admin):
     with admin.tandem.cluster.primary.logged() as log:
         admin.text("explain", "CREATE DATABASE explained_only")
@@ -310,6 +331,8 @@ def test_reload(admin):
         assert found["result"] == "refused" and any("max_lga" in one["message"] for one in found["messages"])
         admin.tandem.config.write_text(good.replace("threads = 2", "threads = 3"))
         assert "needs a restart" in admin.run("reload").stdout
+        admin.tandem.config.write_text(good.replace(f"127.0.0.1:{admin.console}", f"127.0.0.1:{sandbox.free_port()}"))
+        assert "[admin] console needs a restart" in admin.run("reload").stdout
     finally:
         admin.tandem.config.write_text(good)
     assert admin.run("reload").returncode == 0
