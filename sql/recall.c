@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* SHAPE_BYTES is a multiple of eight: hashing and comparing go by words. */
-enum { SLOTS = 256, TEXT_MAX = 1024, SHAPE_BYTES = 256 };
+enum { SLOTS = 256, TEXT_MAX = 256, SHAPE_BYTES = 256 };
 
 struct shape {
 	uint64_t hash;	  /* of all below */

@@ -1,12 +1,13 @@
 /*
  * How fast statements are judged: MB/s of classifier with digest over what applications really send, one core. Prints one line
- * per kind of application and one for all together. An argument is the number of seconds per line (default 1).
+ * per kind of application and one for all together, then one with the memory of shapes in front (sql/recall.h). An argument is the number of seconds per line (default 1).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "sql/recall.h"
 #include "sql/sql.h"
 
 struct group {
@@ -83,6 +84,8 @@ static struct group groups[] = {
 
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]), MAX_SLICES = 262144 };
 
+static struct sql_recall *recall; /* NULL: each statement is judged */
+
 static double seconds(void)
 {
 	struct timespec now;
@@ -99,7 +102,10 @@ static void round_of(const struct group *group, uint64_t *bytes, uint64_t *count
 	size_t i;
 
 	for (i = 0; group->statements[i]; i++) {
-		sql_classify(&context, group->statements[i], group->lens[i], &meaning);
+		if (recall)
+			sql_recall_classify(recall, &context, group->statements[i], group->lens[i], &meaning);
+		else
+			sql_classify(&context, group->statements[i], group->lens[i], &meaning);
 		*sink += meaning.digest + meaning.facts;
 		*bytes += group->lens[i];
 		++*count;
@@ -160,5 +166,8 @@ int main(int argc, char **argv)
 	for (i = 0; i < GROUPS; i++)
 		measure(groups[i].name, &groups[i], 1, wanted);
 	measure("all", groups, GROUPS, wanted);
+	recall = sql_recall_new();
+	measure("recalled", groups, GROUPS, wanted);
+	sql_recall_free(recall);
 	return 0;
 }
