@@ -116,6 +116,10 @@ static bool is_refused(const struct candidate *list, size_t count, const struct 
 		say(out, "the primary had stopped waiting for its replicas before it died, so what %s has may not be all; max_loss is 0. "
 			 "Bring the old primary back, or accept the risk with `tandemctl failover --force`",
 		    c->name);
+	else if (terms->unseen && !terms->max_loss)
+		say(out, "this Tandem has not seen the primary alive, so whether %s has all that clients were told of is not known; max_loss is 0. "
+			 "Bring the old primary back, or accept the risk with `tandemctl failover --force`",
+		    c->name);
 	else if (ahead)
 		say(out, "%s has transactions that %s lacks: promote that one, or set its `promote` to other than never", ahead, c->name);
 	else

@@ -27,6 +27,7 @@ struct candidate_terms {
 	struct gtid_set acknowledged; /* the highest position that a client was told of */
 	unsigned max_loss;
 	bool degraded; /* the primary had stopped waiting for its replicas when it was last seen */
+	bool unseen;   /* this Tandem never saw the primary alive: what clients were told of is not known */
 	bool force;    /* a person accepts any loss */
 	const char *wanted; /* the server a person named; NULL: the best */
 };

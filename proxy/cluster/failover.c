@@ -51,6 +51,17 @@ static bool is_mysql(const struct actor *a)
 
 /* ---- Who there is ---- */
 
+/* An earlier run of this Tandem, which had seen the primary alive, had begun. */
+static bool was_begun(const struct operation *op)
+{
+	struct journal_entry entry;
+	bool begun = journal_init(&entry) && journal_load(op->settings->state_dir, &entry) && entry.state == JOURNAL_RUNNING &&
+		     !strcmp(entry.operation, operation_name(OPERATION_FAILOVER)) && !strcmp(entry.from, op->from->subject.name);
+
+	journal_fini(&entry);
+	return begun;
+}
+
 /* The server that has the role while it is down. Fills what the terms need of it. */
 static bool find_former(struct operation *op)
 {
@@ -61,6 +72,7 @@ static bool find_former(struct operation *op)
 	op->from = c->root >= 0 ? &op->actors[c->root] : NULL;
 	if (op->from) {
 		gtid_board_read(&op->from->member->server->acknowledged, &t->terms.acknowledged);
+		t->terms.unseen = !op->from->member->has_seen;
 		t->terms.degraded = op->from->member->seen.semi_sync == SEMI_SYNC_DEGRADED;
 	}
 	for (size_t i = 0; i < op->count; i++) {
@@ -68,6 +80,8 @@ static bool find_former(struct operation *op)
 		t->is_replica[i] = op->from && op->actors[i].role == ROLE_REPLICA && op->actors[i].source == (int)(op->from - op->actors);
 	}
 	pthread_mutex_unlock(&c->lock);
+	if (op->from && t->terms.unseen)
+		t->terms.unseen = !was_begun(op);
 	t->terms.max_loss = op->settings->monitor.max_loss;
 	t->terms.force = op->request->force;
 	t->terms.wanted = op->request->server;
@@ -219,6 +233,15 @@ static bool check(struct operation *op)
 }
 
 /* ---- Steps before the point of no return ---- */
+
+/* So that the next run goes on where this one was ended. */
+static bool begin_journal(struct operation *op)
+{
+	op->entry.state = JOURNAL_RUNNING;
+	if (!journal_save(op->settings->state_dir, &op->entry))
+		return conduct_note(op, NULL, "the journal in %.200s cannot be written", op->settings->state_dir);
+	return true;
+}
 
 static void log_fence_line(void *owner, const char *text)
 {
@@ -458,6 +481,7 @@ static bool read_fork(struct operation *op)
 }
 
 static const struct step before[] = {
+	{ "journal", begin_journal, NULL },
 	{ "fence", fence, NULL },
 	{ "appliers", start_appliers, NULL },
 	{ "receivers", stop_receivers, restart_receivers },

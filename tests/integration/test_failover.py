@@ -304,6 +304,35 @@ def test_loss_is_measured_and_refused():
         said(tandem, "3 transactions that clients were told of are lost")
 
 
+# The daemon is killed after each step of a failover. Expected: its next start finishes it; one server is writable, nothing is lost, writes go on.
+@pytest.mark.parametrize("step", ["journal", "receivers", "choose", "catch-up", "stop", "fork", "reopen", "release", "others", "finish"])
+def test_daemon_killed_in_mid_failover(step, monkeypatch):
+    with setting(replicas=2) as (cluster, tandem):
+        with tandem.connect(database="checked") as client:
+            client.query("INSERT INTO lists VALUES (1, 'before')")
+        tandem.stop()
+        monkeypatch.setenv("TANDEM_FAULT", f"kill:{step}")
+        tandem.start()
+        tandem.wait_reads_on(cluster.replicas)
+        cluster.primary.kill9()
+        wait_for(lambda: not tandem.process.running(), 20, "the daemon to be killed")
+        monkeypatch.delenv("TANDEM_FAULT")
+        tandem.start(wait=False)
+        new = wait_for(promoted(cluster, cluster.primary), 20, "a new primary")
+
+        def written():
+            with tandem.connect(database="checked", timeout=15) as client:
+                return client.query("INSERT IGNORE INTO lists VALUES (2, 'after')")
+        wait_for(written, 30, "a write")
+        assert primary_of(cluster) is new
+        cluster.primary.start()
+        wait_for(cluster.primary.replicating, 20, "the old primary to follow")
+        wait_level(cluster)
+        for server in cluster.servers:
+            assert sorted(server.sql("SELECT k, v FROM checked.lists"))[0][1] == "before"
+            assert len(server.sql("SELECT k FROM checked.lists")) == 2
+
+
 # The primary has given up waiting for its replica (degraded) before it dies. Expected with max_loss = 0: no failover by itself, though what
 # this Tandem knows of is all there: others may have been told more. A person decides.
 def test_degraded_before_it_died():

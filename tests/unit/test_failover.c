@@ -115,7 +115,7 @@ struct candidate_row {
 	struct candidate_text list[3]; /* db2, db3, db4 */
 	const char *acknowledged;
 	unsigned max_loss;
-	bool degraded, force;
+	bool degraded, unseen, force;
 	const char *wanted;
 	int index;
 	uint64_t loss;
@@ -143,6 +143,7 @@ static const struct candidate_row candidate_rows[] = {
 	  .why = "lacks 1" },
 	{ .what = "restarted", .list = { { "0-1-8", "0-1-12" } }, .acknowledged = "0-1-8", .index = -1, .why = "restarted and has lost 4" },
 	{ .what = "degraded", .list = { { "0-1-8", "" } }, .acknowledged = "0-1-8", .degraded = true, .index = -1, .why = "stopped waiting" },
+	{ .what = "never seen alive", .list = { { "0-1-8", "" } }, .unseen = true, .index = -1, .why = "not seen the primary" },
 	{ .what = "degraded, a loss is allowed", .list = { { "0-1-8", "" } }, .degraded = true, .max_loss = 1, .index = 0, .why = "most" },
 };
 
@@ -170,7 +171,7 @@ static void test_candidates(void)
 		const struct candidate_row *row = &candidate_rows[i];
 		struct candidate list[3];
 		size_t count = make_candidates(row->list, list);
-		struct candidate_terms terms = { set_of(row->acknowledged), row->max_loss, row->degraded, row->force, row->wanted };
+		struct candidate_terms terms = { set_of(row->acknowledged), row->max_loss, row->degraded, row->unseen, row->force, row->wanted };
 		struct candidate_choice choice;
 
 		candidate_choose(list, count, &terms, &choice);
