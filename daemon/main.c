@@ -89,19 +89,25 @@ static struct settings *load_settings(const char *path, char **said)
 	return settings;
 }
 
-/* The level stands in front of every line of the log, so the word "warning: " goes out of these. */
-static void log_lines(enum log_level level, char *lines)
+/* The level stands in front of every line of the log, so the word "warning: " goes out of this one. */
+static enum log_level take_level(char *line, enum log_level otherwise)
 {
 	static const char word[] = "warning: ";
-	char *line, *mark;
+	char *mark = strstr(line, word);
 
-	while (lines && (line = strsep(&lines, "\n"))) {
-		mark = strstr(line, word);
-		if (mark)
-			memmove(mark, mark + strlen(word), strlen(mark + strlen(word)) + 1);
+	if (!mark)
+		return otherwise;
+	memmove(mark, mark + strlen(word), strlen(mark + strlen(word)) + 1);
+	return LOG_LEVEL_WARNING;
+}
+
+static void log_lines(char *lines)
+{
+	char *line;
+
+	while (lines && (line = strsep(&lines, "\n")))
 		if (*line)
-			log_write(mark ? LOG_LEVEL_WARNING : level, NULL, "%s", line);
-	}
+			log_write(take_level(line, LOG_LEVEL_ERROR), NULL, "%s", line);
 }
 
 static void use_log_settings(const struct settings *settings)
@@ -218,7 +224,8 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 	char why[REASON_BYTES] = "unknown reason";
 
 	if (config_needs_restart(daemon->settings, wanted, why, sizeof(why))) {
-		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s needs a restart", why);
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR,
+			 "reload refused, nothing was changed: %s needs a restart", why);
 		return false;
 	}
 	if (daemon->web && !web_reload(daemon->web, wanted, why, sizeof(why))) {
@@ -226,19 +233,20 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 		return false;
 	}
 	if (!proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
-		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s", why);
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s",
+			 why);
 		return false;
 	}
 	return true;
 }
 
-static void say_lines(struct daemon *daemon, enum log_level level, char *lines)
+static void say_lines(struct daemon *daemon, char *lines)
 {
 	char *line;
 
 	while (lines && (line = strsep(&lines, "\n")))
 		if (*line)
-			wish_say(&daemon->wish, level, "%s", line);
+			wish_say(&daemon->wish, take_level(line, LOG_LEVEL_ERROR), "%s", line);
 }
 
 /* What happens between the words RELOADING and READY is a reload to systemd, also one that was refused. */
@@ -247,10 +255,11 @@ static void reload(struct daemon *daemon)
 	char *said;
 	struct settings *wanted = load_settings(daemon->path, &said);
 
-	say_lines(daemon, wanted ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, said);
+	say_lines(daemon, said);
 	free(said);
 	if (!wanted) {
-		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: the settings have faults");
+		wish_say(&daemon->wish, LOG_LEVEL_ERROR,
+			 "reload refused, nothing was changed: the settings have faults");
 		return;
 	}
 	if (!adopt(daemon, wanted)) {
@@ -283,7 +292,8 @@ static void end_reload(struct daemon *daemon)
 {
 	size_t count = daemon->settings->server_count;
 
-	wish_say(&daemon->wish, LOG_LEVEL_INFO, "reloaded: %zu server%s", count, count == 1 ? "" : "s");
+	wish_say(&daemon->wish, LOG_LEVEL_INFO, "reloaded: %zu server%s", count,
+		 count == 1 ? "" : "s");
 	wish_end(&daemon->wish, true);
 	notify("READY=1");
 	daemon->state = DAEMON_SERVING;
@@ -409,7 +419,7 @@ static int load_and_run(const char *path, enum purpose purpose)
 		fputs(said ? said : "out of memory\n", stderr);
 	if (settings && purpose == PURPOSE_SERVE) {
 		use_log_settings(settings);
-		log_lines(LOG_LEVEL_WARNING, said);
+		log_lines(said);
 	}
 	free(said);
 	if (!settings)

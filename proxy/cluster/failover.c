@@ -170,6 +170,7 @@ static bool choose_candidate(struct operation *op)
 	candidate_choose(list, n, &t->terms, &choice);
 	memcpy(t->why, choice.why, sizeof(t->why));
 	t->loss = choice.loss;
+	/* cppcheck-suppress uninitvar ; one is chosen only of those listed above */
 	op->to = choice.index >= 0 ? &op->actors[index[choice.index]] : NULL;
 	op->link_tls = op->to && t->seen[index[choice.index]].links[0].uses_tls;
 	return op->to != NULL;

@@ -316,7 +316,7 @@ static enum proof check_account(struct client *c, const struct account *a)
 {
 	struct login *l = c->login;
 
-	/* cppcheck-suppress nullPointerRedundantCheck ; only called with one */
+	/* cppcheck-suppress [nullPointerRedundantCheck, ctunullpointer] ; only called with one */
 	if (!strcmp(a->plugin, "mysql_native_password"))
 		return check_native(c, a);
 	if (!strcmp(a->plugin, "unix_socket") || !strcmp(a->plugin, "auth_socket"))

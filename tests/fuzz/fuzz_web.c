@@ -121,9 +121,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2 || size > BYTES_MAX)
 		return 0;
 	/* A copy of its own size: the sanitizer sees a byte read too far. */
-	bytes = malloc(size - 2 + 1);
+	bytes = malloc(size > 2 ? size - 2 : 1);
 	memcpy(bytes, data + 2, size - 2);
-	bytes = realloc(bytes, size - 2 ? size - 2 : 1);
 	switch (data[0] % 5) {
 	case 0: heads((const char *)bytes, size - 2, data[1] % 64 + 1); break;
 	case 1: chunks(bytes, size - 2, data[1] % 64 + 1); break;
