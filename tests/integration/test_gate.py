@@ -259,10 +259,10 @@ def test_what_only_the_connection_has_ends_the_session(pair, front, statement):
 
 
 def test_a_commit_whose_answer_is_lost_is_not_sent_again(pair, front):
-    with front.connect(database="work") as client:
+    with front.connect(database="work") as client, pair.primary.connect() as locker:  # root's own connection is closed before the kill
         client.query("BEGIN")
         client.query("INSERT INTO t (v) VALUES ('in doubt')")
-        pair.primary.sql("FLUSH TABLES WITH READ LOCK")
+        locker.query("FLUSH TABLES WITH READ LOCK")
         client.send_query("COMMIT")
         sandbox.wait_for(lambda: pair.primary.sql(
             "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'COMMIT' AND user = 'web'")[0][0] == 1, 10,
