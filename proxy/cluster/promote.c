@@ -1,5 +1,6 @@
 #include "proxy/cluster/promote.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ enum {
 	DRAIN_DEFAULT_MS = 10000,
 	COUNT_PAUSE_MS = 5,    /* between two counts when nobody says that one changed */
 	CATCH_UP_MS = 5000,    /* writes are held meanwhile */
+	CONNECTED_MS = 3000,
+	CONNECTED_PAUSE_MS = 5,
 	AGAIN_TRIES = 3,
 };
 
@@ -382,6 +385,43 @@ static bool lead_others(struct operation *op)
 	return ok && conduct_note(op, NULL, "%u other replica%s", led, led == 1 ? "" : "s");
 }
 
+static bool is_connected(struct actor *a)
+{
+	MYSQL_RES *result = line_query(&a->line, a->subject.flavour == SQL_MYSQL ? "SHOW REPLICA STATUS" : "SHOW SLAVE STATUS");
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	int column = row ? result_column(result, "Slave_IO_Running", "Replica_IO_Running") : -1;
+	bool yes = column >= 0 && !strcmp(row_text(row, (unsigned)column), "Yes");
+
+	mysql_free_result(result);
+	return yes;
+}
+
+static bool wait_connected(struct operation *op, struct actor *a)
+{
+	uint64_t end = clock_ms() + CONNECTED_MS;
+
+	while (!is_connected(a)) {
+		if (!a->line.mysql || line_error_is_loss(&a->line) || clock_ms() >= end || control_is_stopping(op->cluster))
+			return false;
+		poll(NULL, 0, CONNECTED_PAUSE_MS);
+	}
+	return true;
+}
+
+/* Until then a server still names the id of the one it replicated from before, and the next look would take it for that one's. */
+static bool see_connected(struct operation *op)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < op->count; i++) {
+		struct actor *a = &op->actors[i];
+
+		if ((a == op->from || is_other_replica(op, a)) && !wait_connected(op, a))
+			ok = conduct_fail(op, a, "its link to the new primary does not come up: SHOW SLAVE STATUS there says why");
+	}
+	return ok;
+}
+
 static bool start_events(struct operation *op)
 {
 	unsigned on = 0;
@@ -462,6 +502,7 @@ static bool finish_row(struct operation *op)
 static const struct step after[] = {
 	{ "release", release, NULL },	{ "unlock", unlock, NULL },	{ "demote", demote, NULL },
 	{ "forget", forget, NULL },	{ "others", lead_others, NULL }, { "events", start_events, NULL },
+	{ "connected", see_connected, NULL },
 	{ "scheduler", move_scheduler, NULL }, { "dumps", end_dumps, NULL }, { "compare", compare, NULL },
 	{ "finish", finish_row, NULL },
 };
