@@ -534,7 +534,10 @@ def test_candidate_dies_before_the_point_of_no_return(step, tmp_path):
             client.query("INSERT INTO work.ledger VALUES (1, 1, 1)")
         assert old.value("SELECT COUNT(*) FROM work.ledger") == 1
         new.start()
-        sandbox.wait_for(new.replicating, what="the candidate to replicate again")
+        try:
+            sandbox.wait_for(new.replicating, what="the candidate to replicate again")
+        except sandbox.SandboxError as error:
+            raise AssertionError(f"{new.row('SHOW SLAVE STATUS')}\n{sandbox.tail(tandem.log)}") from error
 
 
 # ---- what cannot be stopped is seen ----------------------------------------------------------------------------------
