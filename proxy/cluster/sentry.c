@@ -19,6 +19,7 @@ enum {
 	IDLE_MS = 1000,
 	FIRST_RETRY_MS = 1000, /* after a failover that was refused or undone */
 	LONGEST_RETRY_MS = 10000,
+	PLAN_RETRY_MS = 60000, /* what a person was told stays true for a while; each look keeps other operations out */
 };
 
 struct sentry {
@@ -30,6 +31,7 @@ struct sentry {
 	char told[400];		 /* the last failover that could not be, as told */
 	uint64_t retry_ms, pause_ms; /* no other attempt before; and how long after that */
 	uint64_t last_failover_ms; /* 0: none yet */
+	enum failover_mode mode;   /* of the settings, as last looked at */
 };
 
 /* ---- Evidence ---- */
@@ -259,7 +261,10 @@ static void fail_over(struct cluster *c, bool dry_run)
 		s->last_failover_ms = clock_ms();
 		s->pause_ms = s->retry_ms = 0;
 		s->told[0] = '\0';
-	} else if (strcmp(s->told, report.summary) != 0) {
+	} else {
+		s->retry_ms = clock_ms() + PLAN_RETRY_MS;
+	}
+	if (dry_run && result == OPERATION_DONE && strcmp(s->told, report.summary) != 0) {
 		memcpy(s->told, report.summary, sizeof(s->told));
 		history_note(c->history, "failover", "", "failover = manual: %.250s. `tandemctl failover` does it", report.summary);
 	}
@@ -290,6 +295,9 @@ static uint64_t stand_guard(struct cluster *c)
 
 	if (is_operating(c, &settings))
 		return now + IDLE_MS;
+	if (s->mode != settings.failover)
+		s->retry_ms = s->pause_ms = 0;
+	s->mode = settings.failover;
 	sentry_judge(c, &verdict);
 	tell_verdict(c, &verdict);
 	if (verdict.kind != EVIDENCE_ALIVE && verdict.kind != EVIDENCE_DEAD)
