@@ -2,6 +2,7 @@
 #include "daemon/setting_row.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,10 @@ static const struct setting web_rows[] = {
 	  "A client that takes nothing of its answer for this long is closed." },
 	{ "idle_timeout", DURATION(WEB(idle_timeout_ms), "75s", "100ms", "1d"), 0,
 	  "A connection is kept this long between two requests." },
+	{ "connect_timeout", DURATION(WEB(connect_timeout_ms), "2s", "10ms", "1min"), 0,
+	  "Time to connect to an upstream server." },
+	{ "upstream_timeout", DURATION(WEB(upstream_timeout_ms), "1min", "100ms", "1d"), 0,
+	  "An upstream server that says nothing for this long is given up, with 504." },
 	{ "max_header", COUNT(WEB(max_header_bytes), "32768", "1024", "1048576"), 0,
 	  "Bytes of a request's head; more is refused with 431." },
 	{ "max_clients", COUNT(WEB(max_clients), "0", "0", "1000000"), 0,
@@ -54,9 +59,63 @@ static const struct setting site_rows[] = {
 
 static const struct setting route_rows[] = {
 	{ "to", OTHER(text, ROUTE(to), NULL), SETTING_REQUIRED,
-	  "Who answers: static (the site's root), or redirect:URL." },
+	  "Who answers: static (the site's root), redirect:URL, or upstream:NAME." },
+	{ "front", OTHER(text, ROUTE(front), NULL), 0,
+	  "upstream: the script, such as /index.php, that answers what is no script itself." },
+	{ "files", CHOICE(ROUTE(files), "off", switches), 0,
+	  "upstream: whether files of the root that exist are served without asking it, scripts apart." },
 	{ 0 },
 };
+
+/* ---- Servers of an upstream ---- */
+
+struct list {
+	char **items;
+	size_t count;
+};
+
+static bool parse_server(const struct setting *setting, const char *text, void *place, struct setting_fault *fault)
+{
+	struct list *list = place;
+	char **items = realloc(list->items, (list->count + 1) * sizeof(*items));
+
+	(void)setting;
+	if (!*text)
+		snprintf(fault->text, sizeof(fault->text), "is empty");
+	if (items)
+		list->items = items;
+	if (!*text || !items)
+		return false;
+	items[list->count] = strdup(text);
+	return items[list->count++] != NULL;
+}
+
+static bool same_servers(const void *a, const void *b)
+{
+	const struct list *x = a, *y = b;
+
+	if (x->count != y->count)
+		return false;
+	for (size_t i = 0; i < x->count; i++)
+		if (strcmp(x->items[i], y->items[i]))
+			return false;
+	return true;
+}
+
+static const struct setting_type setting_server = { "ADDRESS [weight=N] [backup]", parse_server, same_servers, true, false };
+
+#define UPSTREAM(field) offsetof(struct web_upstream, field)
+
+static const char *const protocols[] = { "fastcgi", NULL };
+
+static const struct setting upstream_rows[] = {
+	{ "server", OTHER(server, UPSTREAM(servers), NULL), SETTING_REQUIRED,
+	  "host:port or unix:/path, how many requests it gets beside the others, and whether only when no other is left. May be given several times." },
+	{ "protocol", CHOICE(UPSTREAM(protocol), "fastcgi", protocols), 0, "What the servers speak." },
+	{ 0 },
+};
+
+_Static_assert(UPSTREAM(server_count) == UPSTREAM(servers) + sizeof(char **), "a list's count follows it");
 
 _Static_assert(WEB(listen_count) == WEB(listen) + sizeof(char **) &&
 		       WEB(listen_tls_count) == WEB(listen_tls) + sizeof(char **),
@@ -118,6 +177,23 @@ static bool add_route(struct settings *settings, const char *name)
 	return route->name && route->host && route->prefix;
 }
 
+static void *upstream_at(struct settings *settings, size_t index)
+{
+	return &web_settings_of(settings)->upstreams[index];
+}
+
+static bool add_upstream(struct settings *settings, const char *name)
+{
+	struct web_settings *web = web_settings_of(settings);
+	struct web_upstream *upstreams = realloc(web->upstreams, (web->upstream_count + 1) * sizeof(*upstreams));
+
+	if (!upstreams)
+		return false;
+	web->upstreams = upstreams;
+	upstreams[web->upstream_count] = (struct web_upstream){ .name = strdup(name) };
+	return upstreams[web->upstream_count++].name != NULL;
+}
+
 static bool init(struct settings *settings)
 {
 	return web_settings_make(settings) != NULL;
@@ -133,7 +209,27 @@ static const struct web_site *site_named(const struct web_settings *web, const c
 	return NULL;
 }
 
-static void check_target(struct config_load *load, struct web_route *route,
+static bool has_upstream(const struct web_settings *web, const char *name)
+{
+	for (size_t i = 0; i < web->upstream_count; i++)
+		if (!strcmp(web->upstreams[i].name, name))
+			return true;
+	return false;
+}
+
+static void check_upstream(struct config_load *load, const struct web_settings *web, struct web_route *route)
+{
+	route->target = WEB_UPSTREAM;
+	route->argument = strchr(route->to, ':') + 1;
+	if (!has_upstream(web, route->argument))
+		config_add_fault(load, "route", route->name, "to", "[route %s] to = %s: there is no [upstream %s]", route->name,
+				 route->to, route->argument);
+	if (route->front && route->front[0] != '/')
+		config_add_fault(load, "route", route->name, "front", "[route %s] front = %s: begins with a slash", route->name,
+				 route->front);
+}
+
+static void check_target(struct config_load *load, const struct web_settings *web, struct web_route *route,
 			 const struct web_site *site)
 {
 	const char *colon = strchr(route->to, ':');
@@ -147,8 +243,9 @@ static void check_target(struct config_load *load, struct web_route *route,
 	} else if (!strncmp(route->to, "redirect:", 9) && colon[1]) {
 		route->target = WEB_REDIRECT;
 		route->argument = colon + 1;
-	} else if (colon && colon[1] &&
-		   (!strncmp(route->to, "app:", 4) || !strncmp(route->to, "upstream:", 9))) {
+	} else if (!strncmp(route->to, "upstream:", 9)) {
+		check_upstream(load, web, route);
+	} else if (!strncmp(route->to, "app:", 4) && colon[1]) {
 		route->target = WEB_ABSENT;
 		config_add_warning(load, "route", route->name, "to",
 				   "[route %s] to = %s: this version has none, such requests get 503",
@@ -172,7 +269,7 @@ static void check_route(struct config_load *load, const struct web_settings *web
 		config_add_fault(load, "route", route->name, NULL,
 				 "[route %s]: there is no [site %s]", route->name, route->host);
 	else if (route->to)
-		check_target(load, route, site);
+		check_target(load, web, route, site);
 }
 
 static void check(struct config_load *load, const struct settings *settings)
@@ -201,7 +298,7 @@ static const struct section sections[] = {
 	  "A host name that is served; * takes every other name." },
 	{ "route", SECTION_MANY, route_rows, route_at, add_route,
 	  "[route HOST/PREFIX]: who answers paths below the prefix. The longest prefix decides." },
-	{ .name = "upstream", .kind = SECTION_LATER },
+	{ "upstream", SECTION_MANY, upstream_rows, upstream_at, add_upstream, "Servers that answer requests, and how." },
 	{ 0 },
 };
 

@@ -370,7 +370,9 @@ static const struct io_handler io_handler = { on_bytes, on_drained, on_ready, on
 void connection_timed_out(struct connection *c)
 {
 	/* A client that sent half a head and is slow is told so; one that sent nothing is not. */
-	if (c->wait == WAIT_HEAD && c->state == CONNECTION_HEAD)
+	if ((c->wait == WAIT_CONNECT || c->wait == WAIT_UPSTREAM) && c->exchange && c->exchange->responder->timed_out)
+		c->exchange->responder->timed_out(c->exchange);
+	else if (c->wait == WAIT_HEAD && c->state == CONNECTION_HEAD)
 		refuse(c, 408, "the head did not come in time");
 	else
 		connection_close(c, "timed out");

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "web/files.h"
+#include "web/gateway.h"
 #include "web/path.h"
 #include "web/status.h"
 
@@ -55,6 +56,8 @@ static const struct responder *choose(struct exchange *x)
 		return &redirect_responder;
 	if (x->route && x->route->target == WEB_ABSENT)
 		return &absent_responder;
+	if (x->route && x->route->target == WEB_UPSTREAM && !(x->route->files && files_has(x)))
+		return &gateway_responder;
 	return x->site->root ? &files_responder : NULL;
 }
 

@@ -19,6 +19,8 @@ struct responder {
 	void (*body)(struct exchange *x, const uint8_t *bytes, size_t len);
 	/* All of the request has come. */
 	void (*body_over)(struct exchange *x);
+	/* The upstream's time is over (WAIT_CONNECT, WAIT_UPSTREAM). */
+	void (*timed_out)(struct exchange *x);
 	/* All that was answered so far has been sent. */
 	void (*drained)(struct exchange *x);
 	/* The exchange ends, well or because the client went: its own things are freed here. */

@@ -286,4 +286,25 @@ static void begin(struct exchange *x)
 	close(root);
 }
 
+bool files_has(const struct exchange *x)
+{
+	size_t len = strlen(x->path);
+	char name[NAME_MAX_BYTES];
+	struct stat stat = { 0 };
+	int root, file;
+
+	if ((x->head.method != HTTP_GET && x->head.method != HTTP_HEAD) || !x->site->root || x->path[len - 1] == '/' ||
+	    strcasestr(x->path, ".php") || is_hidden(x->path) || !file_name(x, name))
+		return false;
+	root = open(x->site->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	file = root >= 0 ? open_below(root, name) : -1;
+	if (file >= 0 && fstat(file, &stat))
+		stat.st_mode = 0;
+	if (file >= 0)
+		close(file);
+	if (root >= 0)
+		close(root);
+	return S_ISREG(stat.st_mode);
+}
+
 const struct responder files_responder = { .name = "files", .begin = begin };

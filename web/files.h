@@ -6,4 +6,7 @@
 
 extern const struct responder files_responder;
 
+/* True when the path names a regular file of the root that is no script: a route to an application may leave it to us. */
+bool files_has(const struct exchange *x);
+
 #endif

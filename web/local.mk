@@ -2,6 +2,8 @@ noinst_LIBRARIES += libweb.a
 libweb_a_SOURCES = \
 	web/access_log.c \
 	web/access_log.h \
+	web/cgi.c \
+	web/cgi.h \
 	web/chunked.c \
 	web/chunked.h \
 	web/condition.c \
@@ -14,6 +16,8 @@ libweb_a_SOURCES = \
 	web/fastcgi.h \
 	web/files.c \
 	web/files.h \
+	web/gateway.c \
+	web/gateway.h \
 	web/http1.c \
 	web/http1.h \
 	web/mime.c \
@@ -24,6 +28,8 @@ libweb_a_SOURCES = \
 	web/settings.h \
 	web/status.c \
 	web/status.h \
+	web/upstream.c \
+	web/upstream.h \
 	web/web.c \
 	web/web.h \
 	web/worker.c \

@@ -29,6 +29,13 @@ static void fini_route(struct web_route *route)
 	free(route->to);
 	free(route->host);
 	free(route->prefix);
+	free(route->front);
+}
+
+static void fini_upstream(struct web_upstream *upstream)
+{
+	free(upstream->name);
+	free_list(upstream->servers, upstream->server_count);
 }
 
 static void free_web(void *data)
@@ -44,6 +51,9 @@ static void free_web(void *data)
 	for (size_t i = 0; i < web->route_count; i++)
 		fini_route(&web->routes[i]);
 	free(web->routes);
+	for (size_t i = 0; i < web->upstream_count; i++)
+		fini_upstream(&web->upstreams[i]);
+	free(web->upstreams);
 	free(web);
 }
 

@@ -23,17 +23,30 @@ struct web_site {
 enum web_target {
 	WEB_STATIC,   /* the site's root */
 	WEB_REDIRECT, /* elsewhere */
-	WEB_ABSENT,   /* an application or upstream: 503 */
+	WEB_UPSTREAM, /* a group of servers */
+	WEB_ABSENT,   /* an application: 503 */
 };
 
 /* [route HOST/PREFIX] */
 struct web_route {
 	char *name; /* as written */
-	char *to;   /* as written: static, redirect:URL */
+	char *to;   /* as written: static, redirect:URL, upstream:NAME */
+	char *front; /* script that answers what is neither a script nor a file; NULL: none */
+	int files;  /* 0, 1: files of the root that exist are served as such, scripts apart */
 	char *host; /* of `name`, lower case */
 	char *prefix; /* of `name`, from its first slash */
 	enum web_target target;
 	const char *argument; /* within `to`, behind the colon; "" for none */
+};
+
+enum web_protocol { WEB_FASTCGI };
+
+/* [upstream NAME] */
+struct web_upstream {
+	char *name;
+	char **servers; /* "ADDRESS [weight=N] [backup]" */
+	size_t server_count;
+	int protocol; /* enum web_protocol */
 };
 
 struct web_settings {
@@ -45,6 +58,8 @@ struct web_settings {
 	uint32_t body_timeout_ms;   /* 30000: between two pieces of a body */
 	uint32_t send_timeout_ms;   /* 60000: in which a client takes nothing of an answer */
 	uint32_t idle_timeout_ms;   /* 75000: between two requests */
+	uint32_t connect_timeout_ms; /* 2000: to an upstream server */
+	uint32_t upstream_timeout_ms; /* 60000: in which it says nothing */
 	unsigned max_header_bytes;  /* 32768 */
 	unsigned max_clients;	    /* 0: what the file limit allows */
 	char *access_log;	    /* a file; NULL: none */
@@ -53,6 +68,8 @@ struct web_settings {
 	size_t site_count;
 	struct web_route *routes;
 	size_t route_count;
+	struct web_upstream *upstreams;
+	size_t upstream_count;
 };
 
 enum web_log_format { WEB_LOG_COMBINED, WEB_LOG_JSON };

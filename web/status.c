@@ -23,6 +23,7 @@ static const struct {
 	{ 404, "Not Found", "There is no such page here. The address may be mistyped or the page has gone." },
 	{ 405, "Method Not Allowed", "That cannot be done with this page." },
 	{ 408, "Request Timeout", "The request did not come in time." },
+	{ 411, "Length Required", "What was sent must say how long it is." },
 	{ 412, "Precondition Failed", "The page has changed meanwhile." },
 	{ 413, "Content Too Large", "What was sent is larger than this site takes." },
 	{ 414, "URI Too Long", "The address is longer than this site takes." },

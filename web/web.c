@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "proxy/settings.h"
+#include "web/upstream.h"
 #include "web/worker.h"
 
 enum { ACCEPT_BATCH = 64 };
@@ -105,6 +106,23 @@ static bool load_certificates(struct web_config *config, char *why, size_t why_s
 	return true;
 }
 
+static bool load_upstreams(struct web_config *config, char *why, size_t why_size)
+{
+	char what[256];
+
+	config->upstreams = calloc(config->web->upstream_count + 1, sizeof(struct upstream *));
+	if (!config->upstreams)
+		return false;
+	for (size_t i = 0; i < config->web->upstream_count; i++) {
+		config->upstreams[i] = upstream_new(&config->web->upstreams[i], what, sizeof(what));
+		if (!config->upstreams[i]) {
+			snprintf(why, why_size, "[upstream %s] server %s", config->web->upstreams[i].name, what);
+			return false;
+		}
+	}
+	return true;
+}
+
 static struct web_config *load_config(struct settings *settings, char *why, size_t why_size)
 {
 	struct web_config *config = calloc(1, sizeof(*config));
@@ -115,7 +133,8 @@ static struct web_config *load_config(struct settings *settings, char *why, size
 	atomic_init(&config->refs, 1);
 	config->settings = settings_ref(settings);
 	config->web = web_settings_of(settings);
-	if (config->web->listen_tls_count && !load_certificates(config, why, why_size)) {
+	if (!load_upstreams(config, why, why_size) ||
+	    (config->web->listen_tls_count && !load_certificates(config, why, why_size))) {
 		web_config_unref(config);
 		return NULL;
 	}

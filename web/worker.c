@@ -10,6 +10,7 @@
 #include "proxy/settings.h"
 #include "web/condition.h"
 #include "web/connection.h"
+#include "web/upstream.h"
 
 enum { TICK_MS = 250, LINGER_MS = 2000 };
 
@@ -28,9 +29,20 @@ void web_config_unref(struct web_config *config)
 	for (size_t i = 0; config->site_tls && i < config->web->site_count; i++)
 		SSL_CTX_free(config->site_tls[i]);
 	free(config->site_tls);
+	for (size_t i = 0; config->upstreams && i < config->web->upstream_count; i++)
+		upstream_free(config->upstreams[i]);
+	free(config->upstreams);
 	SSL_CTX_free(config->tls);
 	settings_unref(config->settings);
 	free(config);
+}
+
+struct upstream *web_config_upstream(const struct web_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->web->upstream_count; i++)
+		if (!strcmp(config->web->upstreams[i].name, name))
+			return config->upstreams[i];
+	abort(); /* the settings were checked */
 }
 
 /* ---- Time ---- */
@@ -45,6 +57,8 @@ uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait)
 	case WAIT_BODY: return web->body_timeout_ms;
 	case WAIT_SEND: return web->send_timeout_ms;
 	case WAIT_LINGER: return LINGER_MS;
+	case WAIT_CONNECT: return web->connect_timeout_ms;
+	case WAIT_UPSTREAM: return web->upstream_timeout_ms;
 	case WAIT_NOTHING:
 	case WEB_WAITS: break;
 	}
@@ -84,15 +98,37 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- The dead ---- */
 
+struct freed_later {
+	SLIST_ENTRY(freed_later) link;
+	void *memory;
+};
+
+void web_worker_free_later(struct web_worker *worker, void *memory)
+{
+	struct freed_later *f = malloc(sizeof(*f));
+
+	if (!f)
+		abort();
+	f->memory = memory;
+	SLIST_INSERT_HEAD(&worker->freed, f, link);
+	event_active(worker->reaper, EV_TIMEOUT, 0);
+}
+
 static void on_reap(evutil_socket_t fd, short what, void *arg)
 {
 	struct web_worker *w = arg;
+	struct freed_later *f;
 	struct connection *c;
 
 	(void)fd, (void)what;
 	while ((c = TAILQ_FIRST(&w->dead))) {
 		TAILQ_REMOVE(&w->dead, c, link);
 		free(c);
+	}
+	while ((f = SLIST_FIRST(&w->freed))) {
+		SLIST_REMOVE_HEAD(&w->freed, link);
+		free(f->memory);
+		free(f);
 	}
 }
 

@@ -23,9 +23,12 @@ struct web_config {
 	const struct web_settings *web;
 	SSL_CTX *tls; /* of the TLS listeners; chooses a site's certificate by SNI. NULL: no such listener */
 	SSL_CTX **site_tls; /* per site */
+	struct upstream **upstreams; /* in the order of the settings */
 };
 struct web_config *web_config_ref(struct web_config *config);
 void web_config_unref(struct web_config *config);
+/* By name; the settings have none that is not there. */
+struct upstream *web_config_upstream(const struct web_config *config, const char *name);
 
 /* What a connection waits for; each wait has one time-out, so that a list in order of arrival is in order of deadline. */
 enum web_wait {
@@ -34,11 +37,14 @@ enum web_wait {
 	WAIT_BODY,
 	WAIT_SEND,   /* the client takes the answer */
 	WAIT_LINGER, /* the client hangs up */
+	WAIT_CONNECT, /* an upstream server takes the connection */
+	WAIT_UPSTREAM, /* it says something */
 	WAIT_NOTHING, /* an answer is being made; whoever makes it has its own time-outs */
 	WEB_WAITS,
 };
 
 TAILQ_HEAD(connection_list, connection);
+struct freed_later;
 
 struct web_worker {
 	unsigned number;
@@ -52,6 +58,7 @@ struct web_worker {
 	struct web_config *config;
 	struct connection_list waits[WEB_WAITS];
 	struct connection_list dead; /* freed at the end of the loop turn */
+	SLIST_HEAD(, freed_later) freed; /* likewise */
 	_Atomic unsigned *clients;   /* of all workers */
 	_Atomic unsigned client_count;
 	struct access_log *log; /* shared; NULL: none */
@@ -80,5 +87,7 @@ void web_worker_post_drain(struct web_worker *worker);
 uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait);
 /* Frees it at the end of the loop turn. */
 void web_worker_bury(struct web_worker *worker, struct connection *connection);
+/* free() at the end of the loop turn, for what a callback below may still look at. */
+void web_worker_free_later(struct web_worker *worker, void *memory);
 
 #endif

@@ -113,11 +113,11 @@ def test_help_and_version():
 def test_documented_file_is_fine(config):
     done = tandem("-t", "-c", config(DOCUMENTED))
     assert done.returncode == 0 and "fine" in done.stdout
-    for section in ("witness", "peer", "upstream"):
+    for section in ("witness", "peer"):
         assert f"[{section}]: this version does not act on such sections" in done.stderr
     assert "[admin] listen: this version does not act on it" in done.stderr
     assert "to = app:people: this version has none" in done.stderr
-    assert len(done.stderr.splitlines()) == 5
+    assert len(done.stderr.splitlines()) == 4
 
 
 def test_all_faults_at_once_with_their_lines(config):

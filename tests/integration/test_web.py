@@ -1,4 +1,5 @@
 """The HTTP front end as clients see it: requests whole, cut and malformed, static files, time-outs, TLS, reload, drain."""
+import contextlib
 import gzip
 import os
 import pathlib
@@ -6,8 +7,9 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
-import time
+import threading
 
 import pytest
 
@@ -383,3 +385,190 @@ def test_a_stop_lets_answers_finish(quick):
         assert line.startswith(b"HTTP/1.1 200") and stream.read(3_000_000) == (quick.root / "big.bin").read_bytes()
         assert stream.read() == b""
     sandbox.wait_for(lambda: not quick.tandem.process.running(), 10, "the end of the daemon")
+
+
+# ---- FastCGI ---------------------------------------------------------------------------------------------------------------
+
+class Responder(threading.Thread):
+    """A scripted FastCGI program: `answer(params, body)` gives the bytes of its standard output, or None to hang up without a word."""
+
+    def __init__(self, answer, piece=65535):
+        super().__init__(daemon=True)
+        self.answer, self.piece, self.requests = answer, piece, []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                peer = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        with peer, peer.makefile("rb") as stream:
+            params, body, ended = b"", b"", 0
+            while ended < 2:
+                header = stream.read(8)
+                if len(header) < 8:
+                    return
+                version, kind, number, length, padding = struct.unpack("!BBHHBx", header)
+                assert version == 1 and number == (1 if kind != 9 else 0)
+                content = stream.read(length)
+                stream.read(padding)
+                ended += length == 0 and kind in (4, 5)
+                params += content if kind == 4 else b""
+                body += content if kind == 5 else b""
+            self.requests.append((pairs(params), body))
+            said = self.answer(*self.requests[-1])
+            if said is None:
+                return
+            for at in range(0, len(said), self.piece):
+                part = said[at:at + self.piece]
+                peer.sendall(struct.pack("!BBHHBx", 1, 6, 1, len(part), 3) + part + b"pad")
+            peer.sendall(struct.pack("!BBHHBx", 1, 3, 1, 8, 0) + bytes(8))
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def pairs(stream):
+    """The name-value pairs of a PARAMS stream."""
+    found, at = {}, 0
+
+    def length():
+        nonlocal at
+        if stream[at] < 128:
+            at += 1
+            return stream[at - 1]
+        at += 4
+        return int.from_bytes(stream[at - 4:at], "big") & 0x7fffffff
+    while at < len(stream):
+        name, value = length(), length()
+        found[stream[at:at + name].decode()] = stream[at + name:at + name + value].decode("latin-1")
+        at += name + value
+    return found
+
+
+@contextlib.contextmanager
+def behind(folder, servers, **web):
+    site = Site(folder, **{"upstream_timeout": "2s", **web}, **{})
+    site.tandem.close()
+    site.sections["route */app"] = {"to": "upstream:app", "front": "/index.php", "files": "on"}
+    site.sections["upstream app"] = {"server": servers}
+    site.tandem = sandbox.Tandem(None, site.sections, wait=False)
+    sandbox.wait_for(lambda: "ready:" in site.tandem.log_text() or not site.tandem.process.running(), 20, "the daemon")
+    try:
+        yield site
+    finally:
+        site.tandem.close(check=True)
+
+
+def said(text="fine", head="Content-Type: text/plain\r\n"):
+    return f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode()
+
+
+def test_fastcgi_sees_the_request(tmp_path):
+    program = Responder(lambda params, body: said(body.decode()))
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site:
+        answer = site.ask(b"POST /app/x.php/info?a=b HTTP/1.1\r\nHost: h:81\r\nContent-Type: text/x\r\nContent-Length: 5\r\n"
+                          b"X-Y: z\r\nX_Y: no\r\nProxy: no\r\n\r\nhello")
+        assert (answer.status, answer.body, answer["content-type"]) == (200, b"hello", "text/plain")
+        params, body = program.requests[0]
+        assert body == b"hello"
+        expected = {"REQUEST_METHOD": "POST", "SCRIPT_NAME": "/app/x.php", "PATH_INFO": "/info", "QUERY_STRING": "a=b",
+                    "REQUEST_URI": "/app/x.php/info?a=b", "CONTENT_LENGTH": "5", "CONTENT_TYPE": "text/x", "HTTP_X_Y": "z",
+                    "SERVER_NAME": "h", "SERVER_PORT": "81", "REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.1",
+                    "SCRIPT_FILENAME": f"{site.root}/app/x.php", "DOCUMENT_ROOT": str(site.root), "HTTP_HOST": "h:81"}
+        assert {name: params.get(name) for name in expected} == expected
+        assert "HTTP_PROXY" not in params and "HTTPS" not in params
+    program.close()
+
+
+def test_fastcgi_streams_both_ways(tmp_path):
+    body = os.urandom(3_000_000)
+    program = Responder(lambda params, got: b"Content-Type: x/y\n\n" + got, piece=1000)
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site, site.connect() as s:
+        s.sendall(b"PUT /app HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body))
+        s.sendall(body)
+        received = b"".join(iter(lambda: s.recv(1 << 20), b""))
+        assert received.partition(b"\r\n\r\n")[2] == body, "of unknown length, so until the connection ends"
+    program.close()
+
+
+@pytest.mark.parametrize("output, status", [
+    (b"Status: 404 Not Here\r\nX: y\r\n\r\nno", 404), (b"Location: /elsewhere\n\n", 302), (b"Content-Type: a/b\n\nx", 200),
+    (b"Status: 204\n\n", 204), (None, 502), (b"", 502), (b"no head at all", 502), (b"Bad Name: x\n\n", 502), (b"X: y\x01\n\n", 502),
+    (b"Status: 99\n\n", 502), (b"Status: abc\n\n", 502), (b"Content-Length: -1\n\n", 502),
+    (b"Content-Length: 1\nContent-Length: 2\n\nx", 502), (b"X: " + b"y" * 70000 + b"\n\n", 502), (b": x\n\n", 502),
+])
+@pytest.mark.parametrize("piece", [1, 65535])
+def test_fastcgi_answers(tmp_path, output, status, piece):
+    program = Responder(lambda params, body: output, piece=piece if output is None or len(output) < 1000 else 65535)
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site, site.connect() as s:
+        s.sendall(b"GET /app HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: s.recv(65536), b""))
+        assert received.startswith(b"HTTP/1.1 %d " % status)
+        assert b"Transfer-Encoding" not in received and b"Bad Name" not in received
+    program.close()
+
+
+def test_a_program_that_says_nothing(tmp_path):
+    hold = threading.Event()
+    program = Responder(lambda params, body: hold.wait(20) and None)
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"], upstream_timeout="300ms") as site:
+        assert site.get("/app").status == 504
+        hold.set()
+    program.close()
+
+
+def test_weights_and_a_dead_server(tmp_path):
+    """3:2:1 exactly, and evenly; one that is gone is left out without a failed request; the backup only when nobody else is there."""
+    programs = [Responder(lambda params, body, name=name: said(name)) for name in "abcd"]
+    servers = [f"127.0.0.1:{p.port}{more}" for p, more in zip(programs, (" weight=3", " weight=2", "", " backup"))]
+    with behind(tmp_path, servers) as site:
+        answers = "".join(site.get("/app").body.decode() for _ in range(60))
+        assert (answers.count("a"), answers.count("b"), answers.count("c"), answers.count("d")) == (30, 20, 10, 0)
+        assert "aaa" not in answers
+        programs[0].close()
+        answers = "".join(site.get("/app").body.decode() for _ in range(30))
+        assert len(answers) == 30 and set(answers) == {"b", "c"}
+        programs[1].close()
+        programs[2].close()
+        assert {site.get("/app").body for _ in range(10)} == {b"d"}
+        programs[3].close()
+        assert site.get("/app").status == 502
+
+
+def test_files_beside_an_application(tmp_path):
+    program = Responder(lambda params, body: said("app"))
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site:
+        (site.root / "app").mkdir()
+        site.write("app/logo.txt", b"logo")
+        site.write("app/secret.php", b"<?php $password = 1;")
+        assert site.get("/app/logo.txt").body == b"logo"
+        for path in ("/app/secret.php", "/app/secret.php/x", "/app/", "/app/nothing", "/app/secret.pHp"):
+            assert site.get(path).body == b"app", path
+    program.close()
+
+
+def test_php(tmp_path):
+    """A real program: PHP's own FastCGI."""
+    port = sandbox.free_port()
+    php = subprocess.Popen(["php-cgi", "-b", f"127.0.0.1:{port}"], env={**os.environ, "PHP_FCGI_CHILDREN": "2"},
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        with behind(tmp_path, [f"127.0.0.1:{port}"]) as site:
+            site.write("index.php", b"<?php header('Content-Length: 11'); printf('%s %05d %s', $_POST['a'] ?? '-',"
+                                    b" strlen(file_get_contents('php://input')), $_SERVER['REQUEST_METHOD']);")
+            sandbox.wait_for(lambda: site.get("/app").status == 200, 20, "PHP")
+            for _ in range(20):
+                answer = site.ask(b"POST /app/any HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                                  b"Content-Length: 3\r\n\r\na=b")
+                assert answer.body[:11] == b"b 00003 POS"
+    finally:
+        os.killpg(php.pid, signal.SIGKILL)
+        php.wait()

@@ -188,8 +188,8 @@ static void test_warnings(void)
 	static const struct {
 		const char *text, *said;
 	} rows[] = {
-		{ MINIMUM "[admin]\nlisten = x\n[upstream a]\n[admin]\n",
-		  "7: warning: [upstream]: this version does not act on such sections\n"
+		{ MINIMUM "[admin]\nlisten = x\n[peer a]\n[admin]\n",
+		  "7: warning: [peer]: this version does not act on such sections\n"
 		  "6: warning: [admin] listen: this version does not act on it\n" },
 		{ MINIMUM "[witness w1]\naddress = x\n[witness w2]\n",
 		  "5: warning: [witness]: this version does not act on such sections\n" },
