@@ -150,7 +150,7 @@ static void put_header(const struct table *table, const size_t *widths, FILE *ou
 /* Nothing behind the last cell that has something to say. */
 static void put_row(const struct table *table, size_t row, const size_t *widths, FILE *out)
 {
-	char text[CELL_BYTES];
+	char text[CELL_BYTES] = "";
 	size_t last = table->column_count - 1;
 
 	while (last && table_cell(table, row, last)->is_null)

@@ -188,7 +188,7 @@ static int connect_to(const char *path)
 
 	errno = ENAMETOOLONG;
 	if (fd >= 0 && strlen(path) < sizeof(address.sun_path)) {
-		strcpy(address.sun_path, path);
+		memcpy(address.sun_path, path, strlen(path) + 1);
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
 			return fd;
 	}

@@ -305,10 +305,10 @@ static uint64_t hash_defaults(const struct snapshot *s)
 {
 	uint64_t hash = 1;
 
-	for (size_t i = 0; i < s->variable_count; i++) {
+	for (size_t i = 0; s->variables && i < s->variable_count; i++) {
 		const struct tracked_variable *v = &s->variables[i];
 
-		if (v->keeps_own || v->stands_for)
+		if (!v->name || v->keeps_own || v->stands_for)
 			continue;
 		hash = XXH3_64bits_withSeed(v->name, strlen(v->name), hash);
 		hash = XXH3_64bits_withSeed(v->primary_value, strlen(v->primary_value), hash);

@@ -330,7 +330,7 @@ static char *without_schema(const struct statement *s)
 		size_t n = database_call(s->text, at);
 
 		if (n && !out) {
-			put = out = malloc(s->len * (sizeof(null) + 16) + 1);
+			out = malloc(s->len * (sizeof(null) + 16) + 1);
 			if (!out)
 				return NULL;
 			put = mempcpy(out, s->text, (size_t)(at - s->text));
