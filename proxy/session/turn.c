@@ -29,7 +29,7 @@ bool turn_grow(struct turn *turn, size_t size)
 {
 	uint8_t *grown;
 
-	if (size <= turn->packet_size)
+	if (turn->packet && size <= turn->packet_size)
 		return true;
 	size = size < 512 ? 512 : size + size / 4;
 	grown = realloc(turn->packet, size);
@@ -495,6 +495,7 @@ static void note_long_data(struct turn *t)
 {
 	struct statement *s = t->statement;
 
+	assert(s);
 	s->opened = t->client->cursor_at = t->backend;
 	s->long_data = true;
 	t->backend->statements.slots[t->slot].holder = s;
