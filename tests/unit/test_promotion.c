@@ -1,6 +1,8 @@
 /* Promotion without servers: the errant-transaction test of preflight, waiting only for what is missing, the journal's copy. */
+/* NOLINTBEGIN(bugprone-suspicious-include): static functions are looked at here */
 #include "proxy/cluster/preflight.c"
 #include "proxy/cluster/replication.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 
 #include <CUnit/CUnit.h>
 #include <unistd.h>
