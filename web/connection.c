@@ -269,7 +269,7 @@ static size_t take(struct connection *c, const uint8_t *bytes, size_t len)
 /* What is not used now waits in `in`: a part of a head, or the next requests while one is being answered. */
 static void keep(struct connection *c, const uint8_t *bytes, size_t len)
 {
-	if (c->state == CONNECTION_CLOSED || c->state >= CONNECTION_FLUSHING || !len)
+	if (c->state >= CONNECTION_FLUSHING || !len)
 		return;
 	if (!buf_append(&c->in, bytes, len))
 		connection_close(c, "out of memory");
@@ -281,7 +281,7 @@ static void take_kept(struct connection *c)
 {
 	size_t used = take(c, buf_head(&c->in), buf_len(&c->in));
 
-	if (c->state != CONNECTION_CLOSED && c->state < CONNECTION_FLUSHING)
+	if (c->state < CONNECTION_FLUSHING)
 		buf_consume(&c->in, used);
 }
 

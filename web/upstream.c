@@ -103,6 +103,8 @@ static void add_order(struct upstream *u, bool backup)
 			if (best == SERVERS_MAX || have[i] > have[best])
 				best = i;
 		}
+		if (best == SERVERS_MAX)
+			return; /* none is of that kind */
 		have[best] -= total;
 		u->order[u->order_count++] = (uint16_t)best;
 	}
