@@ -82,7 +82,7 @@ static void test_references(void)
 	CU_ASSERT_TRUE(record_add(&record, &statement, (const uint8_t *)"y", 1, 1, LIMIT));
 	CU_ASSERT_FALSE(record_add(&record, &statement, (const uint8_t *)"z", 1, 1, record.len));
 	CU_ASSERT_EQUAL(statement.refs, 3);
-	record_clear(&record, LIMIT);
+	record_clear(&record, 0);
 	CU_ASSERT_EQUAL(statement.refs, 1);
 }
 
