@@ -100,6 +100,8 @@ class Script:
         self.names, self.weights = list(weights), list(weights.values())
 
     def __iter__(self):
+        # FOUND_ROWS() of a fresh connection is what was left by the one before it on the same thread of the server.
+        yield from self.ask_state()
         while True:
             name = self.rng.choices(self.names, self.weights)[0]
             yield from getattr(self, name)()
