@@ -150,7 +150,7 @@ static void put_header(const struct table *table, const size_t *widths, FILE *ou
 /* Nothing behind the last cell that has something to say. */
 static void put_row(const struct table *table, size_t row, const size_t *widths, FILE *out)
 {
-	char text[CELL_BYTES] = "";
+	char text[CELL_BYTES];
 	size_t last = table->column_count - 1;
 
 	while (last && table_cell(table, row, last)->is_null)
@@ -205,7 +205,7 @@ static void put_facts(const struct table *table, FILE *out)
 
 static void put_table(const struct table *table, FILE *out)
 {
-	size_t widths[COLUMNS_MAX];
+	size_t widths[COLUMNS_MAX] = { 0 };
 
 	if (table->title && (table->row_count || table->empty))
 		fprintf(out, "%s\n", table->title);
@@ -227,7 +227,7 @@ static void put_table(const struct table *table, FILE *out)
 
 void render_last_row(const struct table *table, FILE *out)
 {
-	size_t widths[COLUMNS_MAX];
+	size_t widths[COLUMNS_MAX] = { 0 };
 	char text[64];
 
 	for (size_t c = 0; c < table->column_count; c++) {
