@@ -321,7 +321,7 @@ static void swallow_ok(struct backend *b, const struct expect *e, const struct w
 	}
 	b->has_diagnostics |= ok.warnings != 0;
 	if ((e->what == EXPECT_PROBE || e->what == EXPECT_CAPTURE) && b->client)
-		tracking_adopt(b->client, b, &ok);
+		tracking_adopt_probe(b->client, b, &ok);
 	else
 		b->status = ok.status;
 }

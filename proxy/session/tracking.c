@@ -212,14 +212,29 @@ void tracking_adopt_value(struct client *client, struct backend *backend, const 
 	adopt_one(client, backend, &e);
 }
 
-static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes track)
+/* Whether the connection has changed by it. */
+static bool is_news(const struct client *c, const struct backend *b, const struct wire_track_entry *e)
+{
+	struct state *its;
+	bool changed;
+
+	if (is_named(e->name, "last_gtid"))
+		return true;
+	its = state_with_variable(b->value, c->worker->snapshot, e->name, e->value);
+	changed = !state_equal(its, b->value);
+	state_unref(its);
+	return changed;
+}
+
+/* `own`: of a question of ours. A probe sets a variable to itself, and the session may have another value for it by now. */
+static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes track, bool own)
 {
 	struct wire_track_iter it = wire_track_iter(track);
 	struct wire_track_entry e;
 
 	while (wire_track_next(&it, &e)) {
 		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
-			if (is_for_one_statement(c, &e))
+			if (is_for_one_statement(c, &e) || (own && !is_news(c, b, &e)))
 				continue;
 			note_reported(c, &e);
 			adopt_one(c, b, &e);
@@ -231,13 +246,23 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 	}
 }
 
+static void adopt(struct client *c, struct backend *b, const struct wire_ok *ok, bool own)
+{
+	b->status = ok->status;
+	c->status = ok->status;
+	c->trx = ok->status & SERVER_STATUS_IN_TRANS ? b : NULL;
+	if (ok->track.len)
+		adopt_entries(c, b, ok->track, own);
+}
+
 void tracking_adopt(struct client *client, struct backend *backend, const struct wire_ok *ok)
 {
-	backend->status = ok->status;
-	client->status = ok->status;
-	client->trx = ok->status & SERVER_STATUS_IN_TRANS ? backend : NULL;
-	if (ok->track.len)
-		adopt_entries(client, backend, ok->track);
+	adopt(client, backend, ok, false);
+}
+
+void tracking_adopt_probe(struct client *client, struct backend *backend, const struct wire_ok *ok)
+{
+	adopt(client, backend, ok, true);
 }
 
 /* ---- What the client hears ---- */

@@ -9,6 +9,8 @@
 
 /* Brings session and connection up to what the server reports in this OK, and raises the tokens before the client hears of it. */
 void tracking_adopt(struct client *client, struct backend *backend, const struct wire_ok *ok);
+/* The same for a question of our own: what the connection was known to have already is no news of the session. */
+void tracking_adopt_probe(struct client *client, struct backend *backend, const struct wire_ok *ok);
 /* The same for one variable whose value was asked for. */
 void tracking_adopt_value(struct client *client, struct backend *backend, const char *name, struct wire_bytes value);
 /* What turn->reported holds of a variable's name (its own one, not that of an alias). */
