@@ -4,6 +4,7 @@ over it. Tandem makes its certificate itself and gives that proof; so the client
 The client looks at nothing when the address is localhost, 127.0.0.1 or ::1; these tests use another address of this machine, or they
 would pass with any certificate.
 """
+import select
 import socket
 import ssl
 import subprocess
@@ -121,10 +122,7 @@ class Middle:
             self.seen += 1
             server = ssl._create_unverified_context().wrap_socket(server)
             client = self.context.wrap_socket(client, server_side=True)
-            back = threading.Thread(target=self.pass_on, args=(server, client), daemon=True)
-            back.start()
             self.pass_on(client, server)
-            back.join(10)
         except OSError:
             pass
         finally:
@@ -132,14 +130,19 @@ class Middle:
             server.close()
 
     @staticmethod
-    def pass_on(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+    def pass_on(*ends):
+        """Passes on what either end sends until one of them closes. One thread: a TLS connection is not for two at a time."""
+        other = dict(zip(ends, reversed(ends)))
+        while True:
+            ready = [end for end in ends if end.pending()] or select.select(ends, [], [])[0]
+            for end in ready:
+                end.setblocking(False)
+                try:
+                    data = end.recv(65536)
+                except ssl.SSLWantReadError:
+                    continue  # a part of a record, or one that carries no data
+                finally:
+                    end.setblocking(True)
+                if not data:
+                    return
+                other[end].sendall(data)

@@ -371,7 +371,8 @@ def test_the_binary_log_is_the_primarys(stack, client):
 
 def test_the_replica_restarts(stack, client, text):
     client.query(f"INSERT INTO t (v) VALUES ('{text}')")
-    assert client.value("SELECT @@server_id") == stack.replica.server_id
+    # A replica that takes its time over the row leaves the first read to the primary.
+    wait_for(lambda: client.value("SELECT @@server_id") == stack.replica.server_id, 10, "the replica to have the row")
     stack.replica.stop()
     for _ in range(20):
         assert client.value("SELECT @@server_id") == stack.primary.server_id
