@@ -4,6 +4,8 @@ libbase_a_SOURCES = \
 	base/buf.h \
 	base/clock.c \
 	base/clock.h \
+	base/fastcgi.c \
+	base/fastcgi.h \
 	base/inbox.c \
 	base/inbox.h \
 	base/io.c \

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "web/fastcgi.h"
+#include "base/fastcgi.h"
 
 /* ---- The request ---- */
 

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fastcgi.h"
 #include "web/cgi.h"
-#include "web/fastcgi.h"
 #include "web/upstream.h"
 
 enum {

@@ -12,8 +12,6 @@ libweb_a_SOURCES = \
 	web/connection.h \
 	web/exchange.c \
 	web/exchange.h \
-	web/fastcgi.c \
-	web/fastcgi.h \
 	web/files.c \
 	web/files.h \
 	web/gateway.c \

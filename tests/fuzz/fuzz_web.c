@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "web/chunked.h"
-#include "web/fastcgi.h"
+#include "base/fastcgi.h"
 #include "web/http1.h"
 #include "web/path.h"
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "web/fastcgi.h"
+#include "base/fastcgi.h"
 #include "web/path.h"
 
 void suite_fastcgi(void);

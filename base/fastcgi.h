@@ -2,8 +2,8 @@
  * FastCGI 1.0 records, both sides: what a web server sends to a responder, and what a responder answers. No sockets, no allocation.
  * Source: FastCGI Specification, sections 3 (records), 4 (management), 5 (BEGIN, ABORT, END), 6 (roles) and 8 (constants).
  */
-#ifndef TANDEM_WEB_FASTCGI_H
-#define TANDEM_WEB_FASTCGI_H
+#ifndef TANDEM_BASE_FASTCGI_H
+#define TANDEM_BASE_FASTCGI_H
 
 #include <stdbool.h>
 #include <stddef.h>

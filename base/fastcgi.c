@@ -1,4 +1,4 @@
-#include "web/fastcgi.h"
+#include "base/fastcgi.h"
 
 #include <string.h>
 
