@@ -104,84 +104,73 @@ static void dispatch(struct exchange *x, char *room)
 
 /* ---- Life ---- */
 
-static struct exchange *new_exchange(struct connection *c, const char *head, size_t len)
+struct http_limits http_limits_of(const struct web_worker *worker)
+{
+	return (struct http_limits){ .head_bytes = worker->config->web->max_header_bytes, .target_bytes = 8192 };
+}
+
+static void on_time_out(struct web_timer *timer)
+{
+	struct exchange *x = (struct exchange *)((char *)timer - offsetof(struct exchange, timer));
+
+	if ((timer->was == WAIT_CONNECT || timer->was == WAIT_UPSTREAM) && x->responder && x->responder->timed_out)
+		x->responder->timed_out(x);
+	else
+		x->carrier->break_off(x, "timed out");
+}
+
+struct exchange *exchange_new(struct connection *c, const void *head, size_t len)
 {
 	/* The normal form of a path is never longer than the head it stands in. */
 	struct exchange *x = malloc(sizeof(*x) + 2 * len + 1);
 
 	if (!x)
 		return NULL;
-	memset(x, 0, offsetof(struct exchange, head));
+	/* The array of fields, last in the head, needs no zeroing. */
+	memset(x, 0, offsetof(struct exchange, head.fields));
 	memset(&x->path, 0, offsetof(struct exchange, bytes) - offsetof(struct exchange, path));
-	x->head.field_count = 0;
-	memcpy(x->bytes, head, len);
+	if (len)
+		memcpy(x->bytes, head, len);
+	x->bytes_len = len;
+	x->carrier = c->carrier;
 	x->connection = c;
+	x->worker = c->worker;
 	x->config = web_config_ref(c->worker->config);
 	x->started_us = clock_us();
 	x->file = -1;
-	c->exchange = x;
+	web_timer_init(&x->timer, on_time_out);
 	return x;
 }
 
-static void begin_body(struct exchange *x)
+void exchange_begin(struct exchange *x, struct http_verdict verdict)
 {
-	struct connection *c = x->connection;
-
-	c->body_left = x->head.framing == HTTP_LENGTH ? x->head.content_length : 0;
-	c->body_over = x->head.framing == HTTP_NO_BODY || (x->head.framing == HTTP_LENGTH && !c->body_left);
-}
-
-struct exchange *exchange_begin(struct connection *c, const char *head, size_t len)
-{
-	const struct http_limits limits = { .head_bytes = c->worker->config->web->max_header_bytes, .target_bytes = 8192 };
-	struct exchange *x = new_exchange(c, head, len);
-	struct http_verdict verdict;
-
-	if (!x)
-		return NULL;
-	verdict = http1_parse(x->bytes, len, &limits, &x->head);
-	if (verdict.status) {
-		/* Where the request ends is not known: nothing that follows can be trusted. */
-		x->head.framing = HTTP_NO_BODY;
+	if (verdict.status)
 		refuse(x, verdict.status, verdict.why);
-		return x;
-	}
-	x->keeps = x->head.keep_alive;
-	begin_body(x);
-	dispatch(x, x->bytes + len);
-	return x;
-}
-
-void exchange_refuse(struct connection *c, uint16_t status, const char *why)
-{
-	struct exchange *x = new_exchange(c, "", 0);
-
-	if (!x) {
-		connection_close(c, "out of memory");
-		return;
-	}
-	memset(&x->head, 0, offsetof(struct http_head, fields));
-	refuse(x, status, why);
+	else
+		dispatch(x, x->bytes + x->bytes_len);
 }
 
 static void note(struct exchange *x)
 {
-	struct web_worker *w = x->connection->worker;
+	struct web_worker *w = x->worker;
 
 	if (w->log && x->status)
 		access_log_add(w->log, &w->lines, x);
 }
 
-void exchange_abort(struct exchange *x)
+void exchange_free(struct exchange *x)
 {
 	note(x);
 	if (x->responder && x->responder->end)
 		x->responder->end(x);
 	if (x->file >= 0)
 		close(x->file);
+	exchange_wait(x, WAIT_NOTHING);
 	web_config_unref(x->config);
 	free(x);
 }
+
+/* ---- The request's body, time ---- */
 
 void exchange_body(struct exchange *x, const uint8_t *bytes, size_t len)
 {
@@ -192,23 +181,60 @@ void exchange_body(struct exchange *x, const uint8_t *bytes, size_t len)
 
 void exchange_body_over(struct exchange *x)
 {
+	x->body_over = true;
 	if (x->answer == ANSWER_DONE)
-		connection_answered(x->connection);
+		x->carrier->finish(x);
 	else if (x->responder && x->responder->body_over)
 		x->responder->body_over(x);
+}
+
+void exchange_hold_body(struct exchange *x)
+{
+	if (!x->body_over)
+		x->carrier->hold(x);
+}
+
+void exchange_want_body(struct exchange *x)
+{
+	if (x->body_over)
+		return;
+	if (x->head.expects_continue && !x->body_came && !x->told_to_go_on) {
+		x->told_to_go_on = true;
+		x->carrier->go_on(x);
+	}
+	x->carrier->release(x);
+}
+
+void exchange_wait(struct exchange *x, enum web_wait wait)
+{
+	web_timer_set(x->worker, &x->timer, wait);
+}
+
+size_t exchange_unsent(const struct exchange *x)
+{
+	return x->carrier->unsent(x);
+}
+
+void exchange_break_off(struct exchange *x, const char *why)
+{
+	x->carrier->break_off(x, why);
 }
 
 /* ---- The answer ---- */
 
 void response_begin(struct exchange *x, uint16_t status)
 {
+	struct buf *fields = &x->worker->fields;
+
 	x->status = status;
-	buf_fini(&x->connection->worker->fields);
+	buf_fini(fields);
+	if (!buf_append(fields, x->worker->standing, strlen(x->worker->standing)))
+		x->keeps = false;
 }
 
 void response_field(struct exchange *x, const char *name, const char *format, ...)
 {
-	struct buf *fields = &x->connection->worker->fields;
+	struct buf *fields = &x->worker->fields;
 	char line[9500];
 	va_list args;
 	size_t len = (size_t)snprintf(line, sizeof(line), "%s: ", name);
@@ -223,104 +249,33 @@ void response_field(struct exchange *x, const char *name, const char *format, ..
 		x->keeps = false;
 }
 
-/* RFC 9112 section 6.3: an answer without a body by its nature. */
-static bool has_no_body(const struct exchange *x)
+bool exchange_has_no_body(const struct exchange *x)
 {
 	return x->head.method == HTTP_HEAD || x->status == 304 || x->status == 204 || x->status < 200;
 }
 
-static const char *framing_field(struct exchange *x, char line[64])
-{
-	/* A 304 would state the length of what it does not send; 204 may state none. */
-	if (x->status == 204 || x->status == 304)
-		return "";
-	if (x->length != LENGTH_UNKNOWN) {
-		snprintf(line, 64, "Content-Length: %llu\r\n", (unsigned long long)x->length);
-		return line;
-	}
-	if (x->head.minor >= 1) {
-		x->chunks = true;
-		return "Transfer-Encoding: chunked\r\n";
-	}
-	x->keeps = false;
-	return "";
-}
-
-static const char *connection_field(const struct exchange *x)
-{
-	if (!x->keeps)
-		return "Connection: close\r\n";
-	return x->head.minor == 0 ? "Connection: keep-alive\r\n" : "";
-}
-
-static struct iovec piece(const void *bytes, size_t len)
-{
-	return (struct iovec){ (void *)bytes, len };
-}
-
-/* Sends pieces of a body in the answer's framing, with `head` in front. */
-static void send_pieces(struct exchange *x, struct iovec head, struct iovec fields, const void *body, size_t len)
-{
-	struct iovec pieces[5];
-	char size[24];
-	int count = 0;
-
-	if (head.iov_len)
-		pieces[count++] = head;
-	if (fields.iov_len)
-		pieces[count++] = fields;
-	if (len && !has_no_body(x)) {
-		if (x->chunks)
-			pieces[count++] = piece(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", len));
-		pieces[count++] = piece(body, len);
-		if (x->chunks)
-			pieces[count++] = piece("\r\n", 2);
-		x->body_sent += len;
-	}
-	/* A failure is told by the io's `ended`. */
-	io_sendv(&x->connection->io, pieces, count);
-}
-
 void response_send(struct exchange *x, uint64_t length, const void *body, size_t len)
 {
-	struct web_worker *w = x->connection->worker;
-	char head[512], framing[64];
-	size_t head_len;
-
+	if (exchange_has_no_body(x))
+		len = 0;
 	x->length = length;
 	x->answer = ANSWER_BODY;
-	x->keeps &= !w->draining;
-	{
-		const char *frame = framing_field(x, framing);
-
-		head_len = (size_t)snprintf(head, sizeof(head), "HTTP/1.1 %u %s\r\nDate: %s\r\nServer: Tandem\r\n%s%s", x->status,
-					    status_name(x->status), w->date, frame, connection_field(x));
-	}
-	if (!buf_append(&w->fields, "\r\n", 2)) {
-		connection_close(x->connection, "out of memory");
-		return;
-	}
-	send_pieces(x, piece(head, head_len), piece(buf_head(&w->fields), buf_len(&w->fields)), body, len);
-	buf_fini(&w->fields);
+	x->body_sent += len;
+	x->carrier->send_head(x, body, len);
 }
 
 void response_body(struct exchange *x, const void *body, size_t len)
 {
-	if (len)
-		send_pieces(x, piece(NULL, 0), piece(NULL, 0), body, len);
-}
-
-static void complete(struct exchange *x)
-{
-	x->answer = ANSWER_DONE;
-	connection_answered(x->connection);
+	if (!len || exchange_has_no_body(x))
+		return;
+	x->body_sent += len;
+	x->carrier->send_body(x, body, len);
 }
 
 void response_end(struct exchange *x)
 {
-	if (x->chunks && !has_no_body(x))
-		io_send(&x->connection->io, "0\r\n\r\n", 5);
-	complete(x);
+	x->answer = ANSWER_DONE;
+	x->carrier->finish(x);
 }
 
 void response_page(struct exchange *x, uint16_t status)
@@ -341,53 +296,23 @@ void response_redirect(struct exchange *x, uint16_t status, const char *location
 	response_page(x, status);
 }
 
-/* ---- Files ---- */
-
-/* The head promised more than there is: the only honest end is the connection's. */
-static void break_off(struct exchange *x, const char *why)
-{
-	log_warning(&x->connection->subject, "%s: %s", x->path, why);
-	connection_close(x->connection, why);
-}
-
-static void pump_file(struct exchange *x)
-{
-	struct io *io = &x->connection->io;
-
-	while (x->file_left && !io_unsent(io)) {
-		ssize_t n = io_send_file(io, x->file, (off_t)x->file_at, x->file_left < SIZE_MAX / 2 ? (size_t)x->file_left : SIZE_MAX / 2);
-
-		if (n < 0) {
-			if (io->state == IO_OPEN)
-				break_off(x, "the file became shorter or unreadable while it was sent");
-			return;
-		}
-		if (n == 0)
-			break;
-		x->file_at += (uint64_t)n;
-		x->file_left -= (uint64_t)n;
-		x->body_sent += (uint64_t)n;
-	}
-	if (x->file_left || io_unsent(io)) {
-		connection_wait(x->connection, WAIT_SEND);
-		return;
-	}
-	complete(x);
-}
-
 void response_file(struct exchange *x, int file, uint64_t at, uint64_t length)
 {
 	x->file = file;
 	x->file_at = at;
-	x->file_left = has_no_body(x) ? 0 : length;
+	x->file_left = exchange_has_no_body(x) ? 0 : length;
 	x->answer = ANSWER_FILE;
-	pump_file(x);
+	x->carrier->send_file(x);
+}
+
+void exchange_file_failed(struct exchange *x)
+{
+	log_warning(&x->connection->subject, "%s: the file became shorter or unreadable while it was sent", x->path);
+	exchange_break_off(x, "a file failed");
 }
 
 void exchange_drained(struct exchange *x)
 {
-	if (x->answer == ANSWER_FILE)
-		pump_file(x);
-	else if (x->answer == ANSWER_BODY && x->responder && x->responder->drained)
+	if (x->answer == ANSWER_BODY && x->responder && x->responder->drained)
 		x->responder->drained(x);
 }

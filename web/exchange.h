@@ -7,6 +7,7 @@
 
 #include "web/connection.h"
 #include "web/http1.h"
+#include "web/worker.h"
 
 struct exchange;
 
@@ -37,7 +38,10 @@ enum answer_state {
 #define LENGTH_UNKNOWN UINT64_MAX
 
 struct exchange {
-	struct connection *connection;
+	const struct carrier *carrier;
+	struct connection *connection; /* the client's: its address, whether by TLS, the subject of log lines. Its io is the carrier's */
+	struct web_worker *worker;
+	struct web_timer timer;
 	struct web_config *config;
 	const struct web_site *site;   /* NULL before it is known */
 	const struct web_route *route; /* NULL: none matched */
@@ -47,33 +51,56 @@ struct exchange {
 	char *path;  /* normal form; NULL: refused before it was known */
 	uint64_t started_us;
 	uint64_t body_came; /* bytes of the request's body, for limits */
+	bool body_over; /* all of the request has come */
+	bool told_to_go_on; /* 100 was sent */
+	bool keeps; /* the carrier may take more from this client afterwards; HTTP/2 takes more anyway */
 
 	enum answer_state answer;
 	uint16_t status;
-	uint64_t length;    /* of the body, LENGTH_UNKNOWN: chunked or until the end of the connection */
-	uint64_t body_sent; /* handed to the io */
-	bool keeps; /* the connection takes another request afterwards */
-	bool chunks;
+	uint64_t length;    /* of the body, LENGTH_UNKNOWN: ends where it ends */
+	uint64_t body_sent; /* handed to the carrier */
 	int file; /* ANSWER_FILE, else -1 */
 	uint64_t file_at;
 	uint64_t file_left;
-	char bytes[]; /* the head, then room for `path` */
+	size_t bytes_len; /* of the head in `bytes` */
+	char bytes[];	  /* the head, then room for `path` */
 };
 
-/* Parses a whole head and begins to answer. NULL: memory. The exchange may be over when this returns (connection->exchange is NULL). */
-struct exchange *exchange_begin(struct connection *c, const char *head, size_t len);
-/* A head that is refused before it is whole: too long, too late. */
-void exchange_refuse(struct connection *c, uint16_t status, const char *why);
-/* The client went, or the connection is closed. */
-void exchange_abort(struct exchange *x);
-void exchange_drained(struct exchange *x);
-/* Bytes of the request's body. */
+/* ---- For carriers ---- */
+
+/* The limits of heads that the worker's settings tell. */
+struct http_limits http_limits_of(const struct web_worker *worker);
+/* A copy of the head's bytes in x->bytes, for the carrier to parse into x->head; sets `body_over` and `keeps` too. NULL: memory. */
+struct exchange *exchange_new(struct connection *c, const void *head, size_t len) __attribute__((warn_unused_result));
+/* Begins to answer: a refusal when the verdict is one. May be over (carrier->finish() was called) when this returns. */
+void exchange_begin(struct exchange *x, struct http_verdict verdict);
+/* Bytes of the request's body, and its end. */
 void exchange_body(struct exchange *x, const uint8_t *bytes, size_t len);
 void exchange_body_over(struct exchange *x);
+/* All that was answered so far has left. */
+void exchange_drained(struct exchange *x);
+/* The head promised more than the file has: says so in the log and breaks the exchange off. */
+void exchange_file_failed(struct exchange *x);
+/* It was answered, or the client went. Notes it in the access log. */
+void exchange_free(struct exchange *x);
+/* An answer without a body by its nature (RFC 9112 section 6.3). */
+bool exchange_has_no_body(const struct exchange *x);
+
+/* ---- For responders ---- */
+
+/* The time for what it waits for starts anew; WAIT_NOTHING: none runs. After WAIT_CONNECT and WAIT_UPSTREAM the responder is told, the others
+ * break it off. */
+void exchange_wait(struct exchange *x, enum web_wait wait);
+/* Bytes of the answer that the client has not taken. When there were some `drained` follows. */
+size_t exchange_unsent(const struct exchange *x);
+/* The body is not wanted for now: at most HOLD_MAX bytes of it still come. And: it is wanted again; who waits for 100 (Continue) is told. */
+void exchange_hold_body(struct exchange *x);
+void exchange_want_body(struct exchange *x);
+/* Half an answer cannot be taken back: ends it so that the client sees that it is not whole. The exchange is gone when this returns. */
+void exchange_break_off(struct exchange *x, const char *why);
 
 /*
- * The answer: begin, fields, then send with what there is of the body, then more of it, then end. A HEAD request's body is counted and not
- * sent. Names and values of fields hold no line ends: what an application gave is checked before.
+ * The answer: begin, fields, then send with what there is of the body, then more of it, then end. A HEAD request's body is dropped. Names and values of fields hold no line ends: what an application gave is checked before.
  */
 void response_begin(struct exchange *x, uint16_t status);
 void response_field(struct exchange *x, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));

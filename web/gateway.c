@@ -39,6 +39,7 @@ struct gateway {
 	struct buf errors;  /* the end of what came on STDERR, for one log line */
 	uint64_t left;	    /* of a body with a length */
 	bool end_of_body_sent;
+	bool holds; /* the body: the program does not take what it was sent */
 	bool ends; /* closed from within its own io's handler: the rest of the bytes is dropped */
 };
 
@@ -67,7 +68,7 @@ static void end(struct exchange *x)
 	/* An io handler may be on the stack below: it looks at the flag, and the loop frees. */
 	g->ends = true;
 	x->state = NULL;
-	web_worker_free_later(x->connection->worker, g);
+	web_worker_free_later(x->worker, g);
 }
 
 static void fail(struct gateway *g, uint16_t status, const char *why)
@@ -78,10 +79,10 @@ static void fail(struct gateway *g, uint16_t status, const char *why)
 		    g->server ? g->server->name : "", why);
 	if (g->state == GATEWAY_ANSWERING) {
 		/* Half an answer cannot be taken back. */
-		connection_close(x->connection, why);
+		exchange_break_off(x, why);
 		return;
 	}
-	x->keeps &= x->connection->body_over;
+	x->keeps &= x->body_over;
 	response_begin(x, status);
 	response_page(x, status);
 }
@@ -155,7 +156,7 @@ static void send_end_of_body(struct gateway *g)
 	g->end_of_body_sent = true;
 	fcgi_put_header(header, FCGI_STDIN, REQUEST_ID, 0);
 	io_send(&g->io, header, sizeof(header));
-	connection_wait(g->exchange->connection, WAIT_UPSTREAM);
+	exchange_wait(g->exchange, WAIT_UPSTREAM);
 }
 
 static void body(struct exchange *x, const uint8_t *bytes, size_t len)
@@ -166,13 +167,14 @@ static void body(struct exchange *x, const uint8_t *bytes, size_t len)
 		return;
 	if (g->state == GATEWAY_CONNECTING) {
 		if (!buf_append(&g->early, bytes, len))
-			connection_close(x->connection, "out of memory");
+			exchange_break_off(x, "out of memory");
 		return;
 	}
 	send_body(g, bytes, len);
 	if (io_unsent(&g->io) > HIGH_MARK) {
-		io_pause(&x->connection->io);
-		connection_wait(x->connection, WAIT_UPSTREAM);
+		g->holds = true;
+		exchange_hold_body(x);
+		exchange_wait(x, WAIT_UPSTREAM);
 	}
 }
 
@@ -189,7 +191,7 @@ static void body_over(struct exchange *x)
 static void connect_next(struct gateway *g)
 {
 	struct exchange *x = g->exchange;
-	struct web_worker *w = x->connection->worker;
+	struct web_worker *w = x->worker;
 
 	for (;;) {
 		g->server = upstream_pick(g->upstream, g->tried, clock_ms());
@@ -199,7 +201,7 @@ static void connect_next(struct gateway *g)
 		}
 		atomic_fetch_add_explicit(&g->server->active, 1, memory_order_relaxed);
 		g->tried |= (uint64_t)1 << (g->server - g->upstream->servers);
-		connection_wait(x->connection, WAIT_CONNECT);
+		exchange_wait(x, WAIT_CONNECT);
 		if (io_connect(&g->io, &w->loop, (struct sockaddr *)&g->server->address, g->server->address_len, &upstream_handler, g))
 			return;
 		let_go(g);
@@ -209,7 +211,7 @@ static void connect_next(struct gateway *g)
 static void on_ready(void *owner)
 {
 	struct gateway *g = owner;
-	struct connection *c = g->exchange->connection;
+	struct exchange *x = g->exchange;
 
 	g->state = GATEWAY_ASKED;
 	if (!send_params(g)) {
@@ -218,14 +220,12 @@ static void on_ready(void *owner)
 	}
 	send_body(g, buf_head(&g->early), buf_len(&g->early));
 	buf_fini(&g->early);
-	if (c->body_over) {
+	if (x->body_over) {
 		send_end_of_body(g);
 		return;
 	}
-	connection_wait(c, WAIT_BODY);
-	if (g->exchange->head.expects_continue)
-		io_send(&c->io, "HTTP/1.1 100 Continue\r\n\r\n", 25);
-	io_resume(&c->io);
+	exchange_wait(x, WAIT_BODY);
+	exchange_want_body(x);
 }
 
 static void begin(struct exchange *x)
@@ -249,8 +249,7 @@ static void begin(struct exchange *x)
 	g->exchange = x;
 	g->upstream = web_config_upstream(x->config, x->route->argument);
 	/* What comes of the body waits in the kernel until there is somebody to take it. */
-	if (!x->connection->body_over)
-		io_pause(&x->connection->io);
+	exchange_hold_body(x);
 	connect_next(g);
 }
 
@@ -281,9 +280,9 @@ static void pass_on(struct gateway *g, const uint8_t *bytes, size_t len)
 	if (g->left != UINT64_MAX)
 		g->left -= len;
 	response_body(x, bytes, len);
-	if (io_unsent(&x->connection->io) > HIGH_MARK) {
+	if (exchange_unsent(x) > HIGH_MARK) {
 		io_pause(&g->io);
-		connection_wait(x->connection, WAIT_SEND);
+		exchange_wait(x, WAIT_SEND);
 	}
 }
 
@@ -366,8 +365,8 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 {
 	struct gateway *g = owner;
 
-	if (g->exchange->connection->wait == WAIT_UPSTREAM)
-		connection_wait(g->exchange->connection, WAIT_UPSTREAM);
+	if (g->exchange->timer.wait == WAIT_UPSTREAM)
+		exchange_wait(g->exchange, WAIT_UPSTREAM);
 	while (len && !g->ends && g->state != GATEWAY_OVER) {
 		const uint8_t *piece;
 		size_t used, piece_len;
@@ -398,12 +397,13 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 static void on_drained(void *owner)
 {
 	struct gateway *g = owner;
-	struct connection *c = g->exchange->connection;
+	struct exchange *x = g->exchange;
 
-	if (!c->io.paused || c->body_over)
+	if (!g->holds || x->body_over)
 		return;
-	connection_wait(c, WAIT_BODY);
-	io_resume(&c->io);
+	g->holds = false;
+	exchange_wait(x, WAIT_BODY);
+	exchange_want_body(x);
 }
 
 static void on_ended(void *owner, enum io_end why)
@@ -434,7 +434,7 @@ static void drained(struct exchange *x)
 
 	if (!g || !g->io.paused)
 		return;
-	connection_wait(x->connection, WAIT_UPSTREAM);
+	exchange_wait(x, WAIT_UPSTREAM);
 	io_resume(&g->io);
 }
 

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libweb.a
 libweb_a_SOURCES = \
 	web/access_log.c \
 	web/access_log.h \
+	web/carrier.h \
 	web/cgi.c \
 	web/cgi.h \
 	web/chunked.c \
@@ -14,10 +15,16 @@ libweb_a_SOURCES = \
 	web/exchange.h \
 	web/files.c \
 	web/files.h \
+	web/forwarded.c \
+	web/forwarded.h \
 	web/gateway.c \
 	web/gateway.h \
 	web/http1.c \
 	web/http1.h \
+	web/http1_carrier.c \
+	web/http1_carrier.h \
+	web/limit.c \
+	web/limit.h \
 	web/mime.c \
 	web/mime.h \
 	web/path.c \

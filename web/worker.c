@@ -47,7 +47,7 @@ struct upstream *web_config_upstream(const struct web_config *config, const char
 
 /* ---- Time ---- */
 
-uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait)
+static uint32_t timeout(const struct web_worker *worker, enum web_wait wait)
 {
 	const struct web_settings *web = worker->config->web;
 
@@ -65,24 +65,45 @@ uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait)
 	return UINT32_MAX;
 }
 
+void web_timer_init(struct web_timer *timer, void (*over)(struct web_timer *timer))
+{
+	*timer = (struct web_timer){ .over = over };
+}
+
+void web_timer_set(struct web_worker *worker, struct web_timer *timer, enum web_wait wait)
+{
+	if (timer->wait != WAIT_NOTHING)
+		TAILQ_REMOVE(&worker->waits[timer->wait], timer, link);
+	timer->wait = wait;
+	if (wait == WAIT_NOTHING)
+		return;
+	timer->deadline_ms = worker->now_ms + timeout(worker, wait);
+	TAILQ_INSERT_TAIL(&worker->waits[wait], timer, link);
+}
+
 static void check_deadlines(struct web_worker *w)
 {
-	struct connection *c;
+	struct web_timer *timer;
 
-	for (int wait = 0; wait < WAIT_NOTHING; wait++)
-		while ((c = TAILQ_FIRST(&w->waits[wait])) && c->deadline_ms <= w->now_ms)
-			connection_timed_out(c);
+	for (int wait = WAIT_NOTHING + 1; wait < WEB_WAITS; wait++)
+		while ((timer = TAILQ_FIRST(&w->waits[wait])) && timer->deadline_ms <= w->now_ms) {
+			timer->was = timer->wait;
+			web_timer_set(w, timer, WAIT_NOTHING);
+			timer->over(timer);
+		}
 }
 
 static void note_time(struct web_worker *w)
 {
 	time_t now = time(NULL);
+	char date[HTTP_DATE_BYTES];
 
 	w->now_ms = clock_ms();
 	if (now == w->now_s)
 		return;
 	w->now_s = now;
-	http_date_put(now, w->date);
+	http_date_put(now, date);
+	snprintf(w->standing, sizeof(w->standing), "Date: %s\r\nServer: Tandem\r\n", date);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -184,30 +205,28 @@ static void deliver_config(struct inbox_message *message, void *owner)
 	free(m);
 }
 
-static void close_all(struct web_worker *w, enum web_wait wait, const char *why)
-{
-	struct connection *c;
-
-	while ((c = TAILQ_FIRST(&w->waits[wait])))
-		connection_close(c, why);
-}
-
 static void deliver_drain(struct inbox_message *message, void *owner)
 {
 	struct web_worker *w = owner;
+	struct connection *c, *next;
 
 	w->draining = true;
-	close_all(w, WAIT_REQUEST, "draining");
+	/* One that is closed stays in memory until the end of the loop turn. */
+	for (c = TAILQ_FIRST(&w->connections); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		connection_drain(c);
+	}
 	free(message);
 }
 
 static void deliver_stop(struct inbox_message *message, void *owner)
 {
 	struct web_worker *w = owner;
+	struct connection *c;
 
 	w->draining = true;
-	for (int wait = 0; wait < WEB_WAITS; wait++)
-		close_all(w, (enum web_wait)wait, "stopping");
+	while ((c = TAILQ_FIRST(&w->connections)))
+		connection_close(c, "stopping");
 	event_base_loopbreak(w->base);
 	free(message);
 }
@@ -267,6 +286,7 @@ bool web_worker_init(struct web_worker *worker, unsigned number, struct web_conf
 	*worker = (struct web_worker){ .number = number, .config = web_config_ref(config), .clients = clients, .log = log };
 	for (int i = 0; i < WEB_WAITS; i++)
 		TAILQ_INIT(&worker->waits[i]);
+	TAILQ_INIT(&worker->connections);
 	TAILQ_INIT(&worker->dead);
 	worker->inbox.fd = -1;
 	note_time(worker);

@@ -30,19 +30,34 @@ void web_config_unref(struct web_config *config);
 /* By name; the settings have none that is not there. */
 struct upstream *web_config_upstream(const struct web_config *config, const char *name);
 
-/* What a connection waits for; each wait has one time-out, so that a list in order of arrival is in order of deadline. */
+/* What somebody waits for; each wait has one time-out, so that a list in order of arrival is in order of deadline. */
 enum web_wait {
-	WAIT_REQUEST, /* between requests */
-	WAIT_HEAD,    /* the rest of a head, or of a TLS handshake */
-	WAIT_BODY,
-	WAIT_SEND,   /* the client takes the answer */
-	WAIT_LINGER, /* the client hangs up */
-	WAIT_CONNECT, /* an upstream server takes the connection */
+	WAIT_NOTHING,  /* no time runs, or somebody else's does; what zero bytes are */
+	WAIT_REQUEST,  /* between requests */
+	WAIT_HEAD,     /* the rest of a head, or of a TLS handshake */
+	WAIT_BODY,     /* the request's */
+	WAIT_SEND,     /* the client takes the answer */
+	WAIT_LINGER,   /* the client hangs up */
+	WAIT_CONNECT,  /* an upstream server takes the connection */
 	WAIT_UPSTREAM, /* it says something */
-	WAIT_NOTHING, /* an answer is being made; whoever makes it has its own time-outs */
 	WEB_WAITS,
 };
 
+/* Part of what waits: a connection, an exchange. Looked at four times a second, so that one costs no system call. */
+struct web_timer {
+	TAILQ_ENTRY(web_timer) link;
+	enum web_wait wait;
+	enum web_wait was; /* for `over`: what the time was for */
+	uint64_t deadline_ms;
+	void (*over)(struct web_timer *timer); /* off its list by then; may free what it is part of */
+};
+
+void web_timer_init(struct web_timer *timer, void (*over)(struct web_timer *timer));
+struct web_worker;
+/* Starts the wait's time anew. WAIT_NOTHING takes it off its list, which must come before it is freed. */
+void web_timer_set(struct web_worker *worker, struct web_timer *timer, enum web_wait wait);
+
+TAILQ_HEAD(web_timer_list, web_timer);
 TAILQ_HEAD(connection_list, connection);
 struct freed_later;
 
@@ -56,7 +71,8 @@ struct web_worker {
 	struct event *ticker;
 	struct event *reaper;
 	struct web_config *config;
-	struct connection_list waits[WEB_WAITS];
+	struct web_timer_list waits[WEB_WAITS]; /* in order of deadline */
+	struct connection_list connections;
 	struct connection_list dead; /* freed at the end of the loop turn */
 	SLIST_HEAD(, freed_later) freed; /* likewise */
 	_Atomic unsigned *clients;   /* of all workers */
@@ -66,7 +82,7 @@ struct web_worker {
 	struct buf fields;	/* of the answer being begun */
 	uint64_t now_ms;	/* refreshed each tick */
 	time_t now_s;		/* wall clock, for Date */
-	char date[32];		/* the Date field's value of this second */
+	char standing[80];	/* the fields of every answer: Date, as of this second, and Server */
 	bool draining;
 };
 
@@ -84,7 +100,6 @@ void web_worker_post_config(struct web_worker *worker, struct web_config *config
 void web_worker_post_drain(struct web_worker *worker);
 
 /* The worker's own thread: */
-uint32_t web_worker_timeout(const struct web_worker *worker, enum web_wait wait);
 /* Frees it at the end of the loop turn. */
 void web_worker_bury(struct web_worker *worker, struct connection *connection);
 /* free() at the end of the loop turn, for what a callback below may still look at. */
