@@ -286,18 +286,13 @@ static void begin(struct exchange *x)
 	close(root);
 }
 
-bool files_has(const struct exchange *x)
+/* Whether `name`, relative to the root of the exchange's site, is a regular file. */
+static bool is_file(const struct exchange *x, const char *name)
 {
-	size_t len = strlen(x->path);
-	char name[NAME_MAX_BYTES];
 	struct stat stat = { 0 };
-	int root, file;
+	int root = open(x->site->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int file = root >= 0 ? open_below(root, name) : -1;
 
-	if ((x->head.method != HTTP_GET && x->head.method != HTTP_HEAD) || !x->site->root || x->path[len - 1] == '/' ||
-	    strcasestr(x->path, ".php") || is_hidden(x->path) || !file_name(x, name))
-		return false;
-	root = open(x->site->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	file = root >= 0 ? open_below(root, name) : -1;
 	if (file >= 0 && fstat(file, &stat))
 		stat.st_mode = 0;
 	if (file >= 0)
@@ -305,6 +300,19 @@ bool files_has(const struct exchange *x)
 	if (root >= 0)
 		close(root);
 	return S_ISREG(stat.st_mode);
+}
+
+bool files_has(const struct exchange *x)
+{
+	char name[NAME_MAX_BYTES];
+
+	return (x->head.method == HTTP_GET || x->head.method == HTTP_HEAD) && x->site->root && x->path[strlen(x->path) - 1] != '/' &&
+	       !strcasestr(x->path, ".php") && !is_hidden(x->path) && file_name(x, name) && is_file(x, name);
+}
+
+bool files_has_script(const struct exchange *x, const char *path)
+{
+	return x->site->root && !is_hidden(path) && is_file(x, path + 1);
 }
 
 const struct responder files_responder = { .name = "files", .begin = begin };

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fastcgi.h"
 #include "web/cgi.h"
+#include "web/files.h"
 #include "web/upstream.h"
 
 enum {
@@ -89,13 +90,24 @@ static void fail(struct gateway *g, uint16_t status, const char *why)
 
 /* ---- The request ---- */
 
+/* The script of a path that names none: the index of its directory where there is one, else the route's front. */
+static void choose_script(const struct exchange *x, char *script, size_t room)
+{
+	const char *front = x->route->front;
+	bool directory = x->path[strlen(x->path) - 1] == '/';
+
+	snprintf(script, room, "%s%s", x->path, directory ? "index.php" : "");
+	if (front && !(directory && x->route->files && files_has_script(x, script)))
+		snprintf(script, room, "%s", front);
+}
+
 static bool send_params(struct gateway *g)
 {
 	struct exchange *x = g->exchange;
 	uint8_t begin[FCGI_BEGIN_BYTES], header[FCGI_HEADER_BYTES];
 	struct buf params = { 0 };
 	char script[4096];
-	const char *info = "", *front = x->route->front;
+	const char *info = "";
 	struct cgi_request request = {
 		.head = &x->head,
 		.path = x->path,
@@ -114,8 +126,7 @@ static bool send_params(struct gateway *g)
 		request.server_port = port;
 	}
 	if (!cgi_split_script(x->path, script, sizeof(script), &info))
-		snprintf(script, sizeof(script), "%s%s", front ? front : x->path,
-			 !front && x->path[strlen(x->path) - 1] == '/' ? "index.php" : "");
+		choose_script(x, script, sizeof(script));
 	request.path_info = info;
 	ok = cgi_put_params(&params, &request);
 	fcgi_put_begin(begin, REQUEST_ID, FCGI_RESPONDER, false);
