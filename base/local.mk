@@ -1,5 +1,7 @@
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
+	base/address.c \
+	base/address.h \
 	base/buf.c \
 	base/buf.h \
 	base/clock.c \
@@ -20,5 +22,7 @@ libbase_a_SOURCES = \
 	base/nearest.h \
 	base/pattern.c \
 	base/pattern.h \
+	base/proxy_header.c \
+	base/proxy_header.h \
 	base/tls.c \
 	base/tls.h

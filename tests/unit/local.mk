@@ -6,6 +6,7 @@ endif
 tests_unit_unit_SOURCES = \
 	tests/unit/main.c \
 	tests/unit/suites.h \
+	tests/unit/test_address.c \
 	tests/unit/test_admin.c \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
@@ -23,6 +24,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_sql.c \
 	tests/unit/test_state.c \
 	tests/unit/test_statement.c \
+	tests/unit/test_web_limits.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \
 	tests/unit/test_wire_walker.c \

@@ -2,6 +2,7 @@
  * Every unit suite, once. SUITE(name) stands for `void suite_name(void)` in test_name.c, which adds its CUnit suite.
  */
 #define SUITES(SUITE) \
+	SUITE(address) \
 	SUITE(admin) \
 	SUITE(base) \
 	SUITE(base_io) \
@@ -19,6 +20,7 @@
 	SUITE(sql) \
 	SUITE(state) \
 	SUITE(statement) \
+	SUITE(web_limits) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
 	SUITE(wire_walker)
