@@ -38,14 +38,14 @@ struct carrier {
 
 	/* Sends the head (x->status, x->length, the fields in x->worker->fields) with `len` first bytes of the body. */
 	void (*send_head)(struct exchange *x, const void *body, size_t len);
-	/* More of the body. Takes all of it; unsent() tells whether the client keeps up. */
+	/* More of the body. Takes all of it; is_behind() tells whether the client keeps up. */
 	void (*send_body)(struct exchange *x, const void *body, size_t len);
 	/* The rest of the body is x->file_left bytes of x->file; finishes by itself. */
 	void (*send_file)(struct exchange *x);
 	/* The answer is whole. The exchange may be gone when this returns. */
 	void (*finish)(struct exchange *x);
-	/* Bytes of the answer that the client has not taken yet. */
-	size_t (*unsent)(const struct exchange *x);
+	/* So much of the answer is unsent that there should be no more of it for now; exchange_drained() follows. */
+	bool (*is_behind)(const struct exchange *x);
 	/* Tells a client that waits for it to send the body. */
 	void (*go_on)(struct exchange *x);
 	/* The body is not wanted for now; what is on its way still comes, at most HOLD_MAX bytes. And: it is wanted again. */

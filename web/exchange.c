@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "web/app_responder.h"
 #include "web/files.h"
 #include "web/gateway.h"
 #include "web/path.h"
@@ -19,13 +20,6 @@ static void redirect_begin(struct exchange *x)
 	response_redirect(x, 302, x->route->argument);
 }
 static const struct responder redirect_responder = { .name = "redirect", .begin = redirect_begin };
-
-static void absent_begin(struct exchange *x)
-{
-	response_begin(x, 503);
-	response_page(x, 503);
-}
-static const struct responder absent_responder = { .name = "absent", .begin = absent_begin };
 
 /* The same URL by https. The port of the TLS listener is not known to be the one people see: the default is assumed. */
 static void https_begin(struct exchange *x)
@@ -54,8 +48,8 @@ static const struct responder *choose(struct exchange *x)
 	x->route = web_find_route(x->config->web, x->site, x->path);
 	if (x->route && x->route->target == WEB_REDIRECT)
 		return &redirect_responder;
-	if (x->route && x->route->target == WEB_ABSENT)
-		return &absent_responder;
+	if (x->route && x->route->target == WEB_APP)
+		return &app_responder;
 	if (x->route && x->route->target == WEB_UPSTREAM && !(x->route->files && files_has(x)))
 		return &gateway_responder;
 	return x->site->root ? &files_responder : NULL;
@@ -210,9 +204,9 @@ void exchange_wait(struct exchange *x, enum web_wait wait)
 	web_timer_set(x->worker, &x->timer, wait);
 }
 
-size_t exchange_unsent(const struct exchange *x)
+bool exchange_is_behind(const struct exchange *x)
 {
-	return x->carrier->unsent(x);
+	return x->carrier->is_behind(x);
 }
 
 void exchange_break_off(struct exchange *x, const char *why)

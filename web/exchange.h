@@ -91,8 +91,8 @@ bool exchange_has_no_body(const struct exchange *x);
 /* The time for what it waits for starts anew; WAIT_NOTHING: none runs. After WAIT_CONNECT and WAIT_UPSTREAM the responder is told, the others
  * break it off. */
 void exchange_wait(struct exchange *x, enum web_wait wait);
-/* Bytes of the answer that the client has not taken. When there were some `drained` follows. */
-size_t exchange_unsent(const struct exchange *x);
+/* The client does not keep up with the answer: its source should rest until `drained`. */
+bool exchange_is_behind(const struct exchange *x);
 /* The body is not wanted for now: at most HOLD_MAX bytes of it still come. And: it is wanted again; who waits for 100 (Continue) is told. */
 void exchange_hold_body(struct exchange *x);
 void exchange_want_body(struct exchange *x);

@@ -16,7 +16,7 @@
 
 enum {
 	HEAD_MAX = 64 * 1024,
-	HIGH_MARK = 256 * 1024, /* unsent towards one side: the other is not read */
+	HIGH_MARK = 256 * 1024, /* unsent towards the program: the client is not read */
 	REQUEST_ID = 1,
 };
 
@@ -291,7 +291,7 @@ static void pass_on(struct gateway *g, const uint8_t *bytes, size_t len)
 	if (g->left != UINT64_MAX)
 		g->left -= len;
 	response_body(x, bytes, len);
-	if (exchange_unsent(x) > HIGH_MARK) {
+	if (exchange_is_behind(x)) {
 		io_pause(&g->io);
 		exchange_wait(x, WAIT_SEND);
 	}

@@ -13,8 +13,11 @@
 #include "web/exchange.h"
 #include "web/status.h"
 
-/* A body that nobody wants is read to its end if that is not far; else the connection ends. */
-enum { UNWANTED_BODY_MAX = 256 * 1024 };
+enum {
+	/* A body that nobody wants is read to its end if that is not far; else the connection ends. */
+	UNWANTED_BODY_MAX = 256 * 1024,
+	UNSENT_MAX = 256 * 1024,
+};
 
 /* ---- State ---- */
 
@@ -330,9 +333,9 @@ static void send_body(struct exchange *x, const void *body, size_t len)
 	send_pieces(x, piece(NULL, 0), piece(NULL, 0), body, len);
 }
 
-static size_t unsent(const struct exchange *x)
+static bool is_behind(const struct exchange *x)
 {
-	return io_unsent(&x->connection->io);
+	return io_unsent(&x->connection->io) > UNSENT_MAX;
 }
 
 static void go_on(struct exchange *x)
@@ -479,7 +482,7 @@ const struct carrier http1_carrier = {
 	.send_body = send_body,
 	.send_file = send_file,
 	.finish = finish,
-	.unsent = unsent,
+	.is_behind = is_behind,
 	.go_on = go_on,
 	.hold = hold,
 	.release = release,
