@@ -35,6 +35,13 @@ static int open_below(int root, const char *name)
 	return (int)syscall(SYS_openat2, root, *name ? name : ".", &how, sizeof(how));
 }
 
+static int open_root(const struct exchange *x)
+{
+	struct web_worker *worker = x->connection->worker;
+
+	return roots_get(&worker->roots, x->config->web, x->site, worker->now_ms);
+}
+
 static uint16_t status_of_errno(int error)
 {
 	switch (error) {
@@ -275,30 +282,26 @@ static void begin(struct exchange *x)
 		refuse(x, 404);
 		return;
 	}
-	/* Opened for each request: a deployment swaps the link that leads here. */
-	root = open(x->site->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	root = open_root(x);
 	if (root < 0) {
 		log_warning(&x->connection->subject, "[site %s] root %s: %s", x->site->host, x->site->root, strerror(errno));
 		refuse(x, 503);
 		return;
 	}
 	serve(x, root, name);
-	close(root);
 }
 
 /* Whether `name`, relative to the root of the exchange's site, is a regular file. */
 static bool is_file(const struct exchange *x, const char *name)
 {
 	struct stat stat = { 0 };
-	int root = open(x->site->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int root = open_root(x);
 	int file = root >= 0 ? open_below(root, name) : -1;
 
 	if (file >= 0 && fstat(file, &stat))
 		stat.st_mode = 0;
 	if (file >= 0)
 		close(file);
-	if (root >= 0)
-		close(root);
 	return S_ISREG(stat.st_mode);
 }
 

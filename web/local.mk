@@ -29,6 +29,8 @@ libweb_a_SOURCES = \
 	web/mime.h \
 	web/path.c \
 	web/path.h \
+	web/roots.c \
+	web/roots.h \
 	web/settings.c \
 	web/settings.h \
 	web/status.c \

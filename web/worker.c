@@ -200,6 +200,7 @@ static void deliver_config(struct inbox_message *message, void *owner)
 	struct message *m = (struct message *)message;
 	struct web_worker *w = owner;
 
+	roots_close(&w->roots);
 	web_config_unref(w->config);
 	w->config = m->config;
 	free(m);
@@ -321,5 +322,6 @@ void web_worker_fini(struct web_worker *worker)
 	if (worker->base)
 		event_base_free(worker->base);
 	buf_fini(&worker->fields);
+	roots_close(&worker->roots);
 	web_config_unref(worker->config);
 }

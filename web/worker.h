@@ -14,6 +14,7 @@
 #include "base/inbox.h"
 #include "base/io.h"
 #include "web/access_log.h"
+#include "web/roots.h"
 #include "web/settings.h"
 
 /* What the room lives by at one moment: shared by workers and requests, counted. */
@@ -80,6 +81,7 @@ struct web_worker {
 	struct access_log *log; /* shared; NULL: none */
 	struct log_lines lines; /* this worker's, on their way there */
 	struct buf fields;	/* of the answer being begun */
+	struct roots roots;
 	uint64_t now_ms;	/* refreshed each tick */
 	time_t now_s;		/* wall clock, for Date */
 	char standing[80];	/* the fields of every answer: Date, as of this second, and Server */

@@ -373,6 +373,20 @@ def test_reload_changes_sites_without_dropping_a_client(quick, tmp_path):
         assert Answer.read(stream).body == b"other\n"
 
 
+def test_a_deployment_swaps_the_link_to_the_root(quick, tmp_path):
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "index.html").write_text(release)
+    (tmp_path / "current").symlink_to("one")
+    quick.tandem.reload({"site *": {"root": str(tmp_path / "current")}})
+    sandbox.wait_for(lambda: quick.get("/").body == b"one", 10, "the reload")
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").rename(tmp_path / "current")
+    sandbox.wait_for(lambda: quick.get("/").body == b"two", 10, "the new release")
+    (tmp_path / "current").unlink()
+    sandbox.wait_for(lambda: quick.get("/").status == 503, 10, "the missing root to be seen")
+
+
 def test_a_stop_lets_answers_finish(quick):
     with quick.connect() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
