@@ -5,6 +5,7 @@ libsql_a_SOURCES = \
 	sql/classify.c \
 	sql/digest.c \
 	sql/digest.h \
+	sql/found.c \
 	sql/inspect.c \
 	sql/lexer.c \
 	sql/lexer.h \

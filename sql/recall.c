@@ -219,6 +219,8 @@ void sql_recall_classify(struct sql_recall *recall, const struct sql_context *co
 	sql_classify(context, text, len, out);
 	if (!slot || !is_ordinary(out))
 		return;
+	if (out->verb == SQL_SELECT)
+		out->found = (uint8_t)sql_found_after(out, text, len);
 	copy_ordinary(&slot->meaning, out);
 	memcpy(&slot->shape, &shape, offsetof(struct shape, words) + shape.len);
 }

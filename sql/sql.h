@@ -155,6 +155,14 @@ struct sql_span {
 
 enum { SQL_MAX_FUNCTIONS = 12 };
 
+/* What FOUND_ROWS() says after a SELECT that went well and has sent rows. */
+enum sql_found {
+	SQL_FOUND_UNTOLD, /* not worked out yet */
+	SQL_FOUND_SENT,	  /* as many as it has sent */
+	SQL_FOUND_OTHER,  /* its server knows */
+	SQL_FOUND_KEPT,	  /* what it said before */
+};
+
 struct sql_meaning {
 	enum sql_verb verb; /* of the first part of a multi-statement packet that has an effect, else of the first */
 	enum sql_target target;
@@ -167,6 +175,7 @@ struct sql_meaning {
 	/* Function names called and not proven harmless by themselves (built-ins on the deny list are judged already and
 	 * not listed; very common built-ins are not listed either). Names only, schema qualifier dropped. */
 	uint8_t function_count;
+	uint8_t found; /* enum sql_found; sql_classify() leaves it untold, sql_recall_classify() does not where it remembers */
 	struct sql_span functions[SQL_MAX_FUNCTIONS];
 	/* Of a packet with several statements, the fields from here on are empty. */
 	struct sql_span name;	   /* USE: schema; PREPARE, EXECUTE, DEALLOCATE: statement name; CALL: procedure; CREATE TEMPORARY /
@@ -178,6 +187,9 @@ struct sql_meaning {
 	bool kill_query;	   /* KILL QUERY */
 	bool kill_query_id;	   /* KILL QUERY ID: kill_id is a query id, not a connection */
 };
+
+/* Of a SELECT (or VALUES) that was judged so. When in doubt its server knows. */
+enum sql_found sql_found_after(const struct sql_meaning *meaning, const char *text, size_t len);
 
 /* Judges `len` bytes. Never fails; what it does not understand is SQL_OTHER to the primary. */
 void sql_classify(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out);

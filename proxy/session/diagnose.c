@@ -816,17 +816,6 @@ static void found_is(struct turn *t, uint64_t rows)
 	t->client->found_at = t->backend;
 }
 
-/* LIMIT 2,1 or LIMIT 1 OFFSET 2: what was skipped may have been found, too. */
-static bool has_offset(const struct turn *t)
-{
-	const char *at = t->text, *end = at + t->text_len;
-
-	/* Two letters by hand: a SELECT has an L, too. */
-	while (at + 5 < end && ((at[0] | 0x20) != 'l' || (at[1] | 0x20) != 'i' || strncasecmp(at, "limit", 5)))
-		at++;
-	return at + 5 < end && (memchr(at, ',', (size_t)(end - at)) || turn_text_has(t, "offset"));
-}
-
 /* SHOW CREATE, GRANTS, WARNINGS and ERRORS are answered without a SELECT inside. */
 static bool show_counts(const struct turn *t)
 {
@@ -834,29 +823,15 @@ static bool show_counts(const struct turn *t)
 	       !(turn_text_has(t, "create") || turn_text_has(t, "grants") || turn_text_has(t, "warnings") || turn_text_has(t, "errors"));
 }
 
-/* Of a UNION all rows count, whatever its LIMIT or sql_select_limit has left of them. This is asked of every SELECT, so it jumps from one
- * letter that is rare to the next. */
-static bool counts_more(const struct turn *t)
-{
-	static const char rare[] = { 'U', 'u', 'X', 'x' };
-	const char *end = t->text + t->text_len;
-
-	for (size_t i = 0; i < sizeof(rare); i++) {
-		bool union_ = rare[i] == 'U' || rare[i] == 'u';
-
-		for (const char *at = t->text; (at = memchr(at, rare[i], (size_t)(end - at))); at++)
-			if (union_ ? end - at >= 5 && !strncasecmp(at, "union", 5) :
-				     at > t->text && end - at >= 5 && !strncasecmp(at - 1, "except", 6))
-				return true;
-	}
-	return false;
-}
-
 static void note_found_select(struct turn *t)
 {
-	if (t->meaning->facts & SQL_F_CALC_FOUND_ROWS || has_offset(t) || counts_more(t) || t->cursor_open || !t->saw_rows)
+	unsigned found = t->meaning->found;
+
+	if (found == SQL_FOUND_UNTOLD)
+		found = sql_found_after(t->meaning, t->text, t->text_len);
+	if (found == SQL_FOUND_OTHER || t->cursor_open || !t->saw_rows)
 		found_here(t);
-	else if (!starts_with(t, "values"))
+	else if (found == SQL_FOUND_SENT)
 		found_is(t, t->found_rows);
 }
 
@@ -1012,7 +987,7 @@ void diagnose_note(struct turn *turn)
 		c->row_count = turn->failed ? -1 : turn->row_count;
 	if (turn->failed)
 		note_found_failed(turn);
-	else if (turn->command == COM_QUERY && turn->meaning->verb == SQL_SELECT)
+	else if ((turn->command == COM_QUERY || turn->command == COM_STMT_EXECUTE) && turn->meaning->verb == SQL_SELECT)
 		note_found_select(turn);
 	else
 		note_found(turn);

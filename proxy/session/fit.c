@@ -502,10 +502,16 @@ static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 	return turn->pending && must_know_id(turn) ? FIT_WAITING : FIT_READY;
 }
 
+/* The connection keeps the statement ready under a number that is known. */
+static bool is_prepared(struct turn *t)
+{
+	return !must_prepare(t) && !t->statement->opened && t->backend->statements.slots[t->slot].id;
+}
+
 /* Mostly there is nothing to do. */
 enum fit fit_backend(struct turn *turn)
 {
-	if (turn->statement || turn->named || turn->shows_timeout || turn->pending ||
+	if ((turn->statement && !is_prepared(turn)) || turn->named || turn->shows_timeout || turn->pending ||
 	    turn->meaning->facts & SQL_F_READS_LAST || !is_fit(turn))
 		return make_fit(turn);
 	turn->careful = !turn->is_read;

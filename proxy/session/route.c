@@ -173,7 +173,8 @@ static bool is_plain_read(const struct turn *t)
 {
 	const struct client *c = t->client;
 
-	return !t->meaning->facts && !t->on_primary && !c->probe && !c->pins && !t->statement && !c->is_serializable && !c->reads_stay &&
+	return !t->meaning->facts && !t->on_primary && !c->probe && !c->pins && !c->is_serializable && !c->reads_stay &&
+	       !(t->statement && t->statement->servers_own) &&
 	       !snapshot_of(t)->view_count && !catalog_is_old(c) && !atomic_load_explicit(&learned_count, memory_order_relaxed);
 }
 
@@ -440,8 +441,8 @@ static bool is_unbound(const struct turn *t)
 	const struct sql_meaning *m = t->meaning;
 	const struct client *c = t->client;
 
-	return !m->facts && m->hint == SQL_HINT_NONE && m->target == SQL_TO_REPLICA && !c->trx && !c->pins && !c->probe && !t->statement &&
-	       c->status & SERVER_STATUS_AUTOCOMMIT && !t->rule && !snapshot_of(t)->settings->rule_count;
+	return !m->facts && m->hint == SQL_HINT_NONE && m->target == SQL_TO_REPLICA && !c->trx && !c->pins && !c->probe &&
+	       !(t->statement && t->statement->opened) && c->status & SERVER_STATUS_AUTOCOMMIT && !t->rule && !snapshot_of(t)->settings->rule_count;
 }
 
 static __attribute__((noinline)) struct route_answer route_bound(struct turn *turn)

@@ -59,6 +59,8 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 	s->text[len] = '\0';
 	s->len = (uint32_t)len;
 	s->meaning = *meaning;
+	if (meaning->verb == SQL_SELECT) /* worked out once for all executions */
+		s->meaning.found = (uint8_t)sql_found_after(meaning, text, len);
 	s->value = state_ref(value);
 	s->servers_own = value->schema && sql_is_server_schema(value->schema, strlen(value->schema));
 	make_key(text, len, value, snapshot, s->key);

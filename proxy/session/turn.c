@@ -1078,7 +1078,8 @@ static bool is_plain_end(const struct turn *t)
 	const struct sql_meaning *m = t->meaning;
 	const struct client *c = t->client;
 
-	return t->command == COM_QUERY && m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins && !c->trx &&
+	return (t->command == COM_QUERY || (t->command == COM_STMT_EXECUTE && !t->cursor_open && !t->statement->opened)) &&
+	       m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins && !c->trx &&
 	       !t->recorded && !c->collation_unknown && t->task == TASK_COMMAND && (t->backend->is_replica || !c->worker->snapshot->view_count);
 }
 

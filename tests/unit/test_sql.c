@@ -524,6 +524,52 @@ static void test_recall(void)
 	}
 }
 
+/* What FOUND_ROWS() says afterwards, as it is told and as it is remembered. */
+static void test_found_after(void)
+{
+	static const struct {
+		const char *text;
+		enum sql_found found;
+	} cases[] = {
+		{"SELECT a FROM t WHERE b=1", SQL_FOUND_SENT},
+		{"SELECT a FROM t LIMIT 5", SQL_FOUND_SENT},
+		{"SELECT a, l FROM t LIMIT 5", SQL_FOUND_SENT},
+		{"SELECT a FROM t LIMIT 1,5", SQL_FOUND_OTHER},
+		{"select a from t limit 5 offset 1", SQL_FOUND_OTHER},
+		{"SELECT a FROM t LIMIT 1\n,5", SQL_FOUND_OTHER},
+		{"SELECT SQL_CALC_FOUND_ROWS a FROM t LIMIT 5", SQL_FOUND_OTHER},
+		{"SELECT 1 UNION SELECT 2", SQL_FOUND_OTHER},
+		{"SELECT 1 union SELECT 2", SQL_FOUND_OTHER},
+		{"SELECT 1 EXCEPT SELECT 2", SQL_FOUND_OTHER},
+		{"SELECT 1 except SELECT 2", SQL_FOUND_OTHER},
+		{"SELECT c FROM sbtest1 WHERE x=1", SQL_FOUND_SENT},
+		{"SELECT u FROM t", SQL_FOUND_SENT},
+		{"VALUES (1),(2)", SQL_FOUND_KEPT},
+		{" \n values (1)", SQL_FOUND_KEPT},
+		{"SELECT 'limit 1,2'", SQL_FOUND_OTHER}, /* in doubt */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sql_recall *recall = sql_recall_new();
+		size_t len = strlen(cases[i].text);
+		struct sql_meaning m;
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(recall);
+		sql_classify(&plain, cases[i].text, len, &m);
+		CU_ASSERT_EQUAL(m.verb, SQL_SELECT);
+		CU_ASSERT_EQUAL(m.found, SQL_FOUND_UNTOLD);
+		if (sql_found_after(&m, cases[i].text, len) != cases[i].found)
+			fprintf(stderr, "\n    found after: %s", cases[i].text);
+		CU_ASSERT_EQUAL(sql_found_after(&m, cases[i].text, len), cases[i].found);
+		for (unsigned turn = 0; turn < 2; turn++) {
+			sql_recall_classify(recall, &plain, cases[i].text, len, &m);
+			CU_ASSERT_TRUE(m.found == SQL_FOUND_UNTOLD || m.found == cases[i].found);
+		}
+		CU_ASSERT_TRUE(m.found != SQL_FOUND_UNTOLD || !sql_recall_found(recall));
+		sql_recall_free(recall);
+	}
+}
+
 /* The same text means something else in another sql_mode or to another server. */
 static void test_recall_context(void)
 {
@@ -681,6 +727,7 @@ void suite_sql(void)
 	CU_add_test(suite, "every prefix", test_every_prefix);
 	CU_add_test(suite, "recall", test_recall);
 	CU_add_test(suite, "recall: contexts", test_recall_context);
+	CU_add_test(suite, "FOUND_ROWS() afterwards", test_found_after);
 	CU_add_test(suite, "deep nesting", test_deep);
 	CU_add_test(suite, "names", test_names);
 	CU_add_test(suite, "character sets", test_charsets);
