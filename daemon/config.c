@@ -119,7 +119,7 @@ bool config_has_section(const struct config_load *load, const char *section)
 static unsigned line_of(const struct config_load *load, const char *section, const char *name,
 			const char *setting)
 {
-	const struct section *known = section_find(section);
+	const struct section *known = section_find_kind(section, name != NULL);
 	const struct instance *instance = find_instance(load, known, name);
 	const struct setting *row = setting ? setting_find(known, setting) : NULL;
 
@@ -249,7 +249,7 @@ static void begin_section(struct config_load *load, char *text)
 
 	load->in_section = true;
 	load->current = NULL;
-	section = section_find(text);
+	section = section_find_kind(text, *name != '\0');
 	if (!section)
 		report_unknown_section(load, text);
 	else if (section->kind == SECTION_LATER)

@@ -6,6 +6,7 @@ libdaemon_a_SOURCES = \
 	daemon/setting.c \
 	daemon/setting.h \
 	daemon/setting_admin.c \
+	daemon/setting_app.c \
 	daemon/setting_cluster.c \
 	daemon/setting_proxy.c \
 	daemon/setting_row.h \
@@ -15,4 +16,5 @@ libdaemon_a_SOURCES = \
 
 bin_PROGRAMS += tandem
 tandem_SOURCES = daemon/main.c daemon/wish.c daemon/wish.h
+tandem_LDFLAGS = $(AM_LDFLAGS) -Wl,--dynamic-list=$(top_srcdir)/app/exports
 tandem_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS)

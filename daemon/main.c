@@ -18,6 +18,7 @@
 #endif
 
 #include "admin/admin.h"
+#include "app/room.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/config.h"
@@ -48,6 +49,7 @@ struct daemon {
 	const char *path;
 	struct settings *settings; /* in force */
 	struct proxy *proxy;
+	struct app_room *apps;
 	struct web *web; /* NULL: none is wanted */
 	struct admin *admin;
 	struct wish wish; /* a reload that a command waits for */
@@ -188,6 +190,17 @@ static bool start_admin(struct daemon *daemon)
 	return daemon->admin != NULL;
 }
 
+static bool start_web(struct daemon *daemon, char *why, size_t why_size)
+{
+	daemon->apps = app_room_start(daemon->settings, why, why_size);
+	if (!daemon->apps)
+		return false;
+	if (!web_is_wanted(daemon->settings))
+		return true;
+	daemon->web = web_start(daemon->settings, daemon->apps, why, why_size);
+	return daemon->web != NULL;
+}
+
 static bool start(struct daemon *daemon)
 {
 	char why[REASON_BYTES] = "unknown reason";
@@ -204,13 +217,12 @@ static bool start(struct daemon *daemon)
 		proxy_stop(daemon->proxy);
 		return false;
 	}
-	if (web_is_wanted(daemon->settings)) {
-		daemon->web = web_start(daemon->settings, why, sizeof(why));
-		if (!daemon->web) {
-			log_error(NULL, "%s", why);
-			proxy_stop(daemon->proxy);
-			return false;
-		}
+	if (!start_web(daemon, why, sizeof(why))) {
+		log_error(NULL, "%s", why);
+		admin_stop(daemon->admin);
+		app_room_stop(daemon->apps);
+		proxy_stop(daemon->proxy);
+		return false;
 	}
 	log_ready(daemon->settings);
 	notify("READY=1");
@@ -222,22 +234,22 @@ static bool start(struct daemon *daemon)
 static bool adopt(struct daemon *daemon, struct settings *wanted)
 {
 	char why[REASON_BYTES] = "unknown reason";
+	struct app_set *set;
 
 	if (config_needs_restart(daemon->settings, wanted, why, sizeof(why))) {
 		wish_say(&daemon->wish, LOG_LEVEL_ERROR,
 			 "reload refused, nothing was changed: %s needs a restart", why);
 		return false;
 	}
-	if (daemon->web && !web_reload(daemon->web, wanted, why, sizeof(why))) {
-		log_error(NULL, "reload refused, nothing was changed: %s", why);
-		return false;
+	set = app_room_prepare(daemon->apps, wanted, why, sizeof(why));
+	if (set && (!daemon->web || web_reload(daemon->web, wanted, why, sizeof(why))) &&
+	    proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
+		app_room_adopt(daemon->apps, wanted, set);
+		return true;
 	}
-	if (!proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
-		wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s",
-			 why);
-		return false;
-	}
-	return true;
+	app_set_free(set);
+	wish_say(&daemon->wish, LOG_LEVEL_ERROR, "reload refused, nothing was changed: %s", why);
+	return false;
 }
 
 static void say_lines(struct daemon *daemon, char *lines)
@@ -374,6 +386,7 @@ static int run(const char *path, struct settings *settings)
 		wish_close(&daemon.wish);
 		admin_stop(daemon.admin);
 		web_stop(daemon.web);
+		app_room_stop(daemon.apps);
 		proxy_stop(daemon.proxy);
 	}
 	wish_fini(&daemon.wish);

@@ -90,6 +90,7 @@ extern const struct setting_room setting_room_rule;
 extern const struct setting_room setting_room_cluster;
 extern const struct setting_room setting_room_admin;
 extern const struct setting_room setting_room_web;
+extern const struct setting_room setting_room_app;
 
 /*
  * For `check`: a fault or a warning, told with the line of `setting`, or of the section's header when that is NULL or was not
@@ -108,6 +109,8 @@ bool config_has_section(const struct config_load *load, const char *section);
 const struct setting_room *setting_room_at(size_t index);
 const struct section *section_at(size_t index);
 const struct section *section_find(const char *name);
+/* The same where [name] and [name NAME] are two sections: the one that takes a name, or the one that does not. */
+const struct section *section_find_kind(const char *name, bool has_name);
 const struct setting *setting_find(const struct section *section, const char *name);
 /* The name in the section that looks most like `name`; NULL when none does. */
 const char *setting_nearest(const struct section *section, const char *name);

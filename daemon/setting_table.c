@@ -7,7 +7,7 @@
 /* In the order of the manual. */
 static const struct setting_room *const rooms[] = {
 	&setting_room_proxy, &setting_room_rule, &setting_room_cluster,
-	&setting_room_admin, &setting_room_web,
+	&setting_room_admin, &setting_room_web, &setting_room_app,
 };
 
 enum { ROOM_COUNT = sizeof(rooms) / sizeof(rooms[0]) };
@@ -37,6 +37,16 @@ const struct section *section_find(const char *name)
 		if (strcmp(section->name, name) == 0)
 			return section;
 	return NULL;
+}
+
+const struct section *section_find_kind(const char *name, bool has_name)
+{
+	const struct section *section;
+
+	for (size_t i = 0; (section = section_at(i)); i++)
+		if (strcmp(section->name, name) == 0 && (section->kind == SECTION_MANY) == has_name)
+			return section;
+	return section_find(name);
 }
 
 const struct setting *setting_find(const struct section *section, const char *name)

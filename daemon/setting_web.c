@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/room.h"
 #include "web/settings.h"
 
 static const char *const log_formats[] = { "combined", "json", NULL };
@@ -59,7 +60,7 @@ static const struct setting site_rows[] = {
 
 static const struct setting route_rows[] = {
 	{ "to", OTHER(text, ROUTE(to), NULL), SETTING_REQUIRED,
-	  "Who answers: static (the site's root), redirect:URL, or upstream:NAME." },
+	  "Who answers: static (the site's root), redirect:URL, upstream:NAME, or app:NAME." },
 	{ "front", OTHER(text, ROUTE(front), NULL), 0,
 	  "upstream: the script, such as /index.php, that answers what is no script itself." },
 	{ "files", CHOICE(ROUTE(files), "off", switches), 0,
@@ -229,7 +230,17 @@ static void check_upstream(struct config_load *load, const struct web_settings *
 				 route->front);
 }
 
-static void check_target(struct config_load *load, const struct web_settings *web, struct web_route *route,
+static void check_app(struct config_load *load, struct web_route *route, bool is_there)
+{
+	route->target = WEB_APP;
+	route->argument = strchr(route->to, ':') + 1;
+	if (!is_there)
+		config_add_fault(load, "route", route->name, "to",
+				 "[route %s] to = %s: there is no such app; one that is loaded needs an [app %s] with its module",
+				 route->name, route->to, route->argument);
+}
+
+static void check_target(struct config_load *load, const struct settings *settings, struct web_route *route,
 			 const struct web_site *site)
 {
 	const char *colon = strchr(route->to, ':');
@@ -244,12 +255,9 @@ static void check_target(struct config_load *load, const struct web_settings *we
 		route->target = WEB_REDIRECT;
 		route->argument = colon + 1;
 	} else if (!strncmp(route->to, "upstream:", 9)) {
-		check_upstream(load, web, route);
+		check_upstream(load, web_settings_of(settings), route);
 	} else if (!strncmp(route->to, "app:", 4) && colon[1]) {
-		route->target = WEB_ABSENT;
-		config_add_warning(load, "route", route->name, "to",
-				   "[route %s] to = %s: this version has none, such requests get 503",
-				   route->name, route->to);
+		check_app(load, route, app_room_has(settings, colon + 1));
 	} else {
 		config_add_fault(load, "route", route->name, "to",
 				 "[route %s] to = %s: expected static, redirect:URL, app:NAME or upstream:NAME",
@@ -257,10 +265,9 @@ static void check_target(struct config_load *load, const struct web_settings *we
 	}
 }
 
-static void check_route(struct config_load *load, const struct web_settings *web,
-			struct web_route *route)
+static void check_route(struct config_load *load, const struct settings *settings, struct web_route *route)
 {
-	const struct web_site *site = site_named(web, route->host);
+	const struct web_site *site = site_named(web_settings_of(settings), route->host);
 
 	if (!*route->prefix)
 		config_add_fault(load, "route", route->name, NULL,
@@ -269,7 +276,7 @@ static void check_route(struct config_load *load, const struct web_settings *web
 		config_add_fault(load, "route", route->name, NULL,
 				 "[route %s]: there is no [site %s]", route->name, route->host);
 	else if (route->to)
-		check_target(load, web, route, site);
+		check_target(load, settings, route, site);
 }
 
 static void check(struct config_load *load, const struct settings *settings)
@@ -282,7 +289,7 @@ static void check(struct config_load *load, const struct settings *settings)
 					 "[site %s] key: certificate is missing",
 					 web->sites[i].host);
 	for (size_t i = 0; i < web->route_count; i++)
-		check_route(load, web, &web->routes[i]);
+		check_route(load, settings, &web->routes[i]);
 	if ((web->listen_count || web->listen_tls_count) && !web->site_count)
 		config_add_fault(load, "web", NULL, "listen",
 				 "[web] listens, but there is no [site HOST]");

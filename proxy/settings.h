@@ -102,7 +102,7 @@ struct settings_guest {
 	void (*free)(void *data); /* by the last settings_unref() */
 };
 
-enum settings_guest_index { SETTINGS_ADMIN, SETTINGS_WEB, SETTINGS_GUESTS };
+enum settings_guest_index { SETTINGS_ADMIN, SETTINGS_WEB, SETTINGS_APP, SETTINGS_GUESTS };
 
 struct settings {
 	_Atomic unsigned others; /* references besides the first one, so that zeroed memory is a valid new object */

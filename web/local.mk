@@ -2,6 +2,8 @@ noinst_LIBRARIES += libweb.a
 libweb_a_SOURCES = \
 	web/access_log.c \
 	web/access_log.h \
+	web/app_responder.c \
+	web/app_responder.h \
 	web/carrier.h \
 	web/cgi.c \
 	web/cgi.h \

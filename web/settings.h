@@ -24,7 +24,7 @@ enum web_target {
 	WEB_STATIC,   /* the site's root */
 	WEB_REDIRECT, /* elsewhere */
 	WEB_UPSTREAM, /* a group of servers */
-	WEB_ABSENT,   /* an application: 503 */
+	WEB_APP,      /* an application in this process */
 };
 
 /* [route HOST/PREFIX] */

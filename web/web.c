@@ -27,6 +27,7 @@ struct port {
 
 struct web {
 	struct settings *settings; /* those started with: their listeners stay */
+	struct app_room *apps;
 	struct web_config *config;
 	struct access_log *log;
 	struct web_worker *workers;
@@ -123,7 +124,7 @@ static bool load_upstreams(struct web_config *config, char *why, size_t why_size
 	return true;
 }
 
-static struct web_config *load_config(struct settings *settings, char *why, size_t why_size)
+static struct web_config *load_config(struct settings *settings, struct app_room *apps, char *why, size_t why_size)
 {
 	struct web_config *config = calloc(1, sizeof(*config));
 
@@ -133,6 +134,7 @@ static struct web_config *load_config(struct settings *settings, char *why, size
 	atomic_init(&config->refs, 1);
 	config->settings = settings_ref(settings);
 	config->web = web_settings_of(settings);
+	config->apps = apps;
 	if (!load_upstreams(config, why, why_size) ||
 	    (config->web->listen_tls_count && !load_certificates(config, why, why_size))) {
 		web_config_unref(config);
@@ -286,7 +288,7 @@ static bool open_log(struct web *web, char *why, size_t why_size)
 
 static bool start(struct web *web, char *why, size_t why_size)
 {
-	web->config = load_config(web->settings, why, why_size);
+	web->config = load_config(web->settings, web->apps, why, why_size);
 	if (!web->config || !open_log(web, why, why_size))
 		return false;
 	snprintf(why, why_size, "the web cannot be started: out of memory or threads");
@@ -298,7 +300,7 @@ static bool start(struct web *web, char *why, size_t why_size)
 	return web->started;
 }
 
-struct web *web_start(struct settings *settings, char *why, size_t why_size)
+struct web *web_start(struct settings *settings, struct app_room *apps, char *why, size_t why_size)
 {
 	struct web *web = calloc(1, sizeof(*web));
 
@@ -306,6 +308,7 @@ struct web *web_start(struct settings *settings, char *why, size_t why_size)
 		return NULL;
 	web->inbox.fd = -1;
 	web->settings = settings_ref(settings);
+	web->apps = apps;
 	web->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (start(web, why, why_size))
 		return web;
@@ -315,7 +318,7 @@ struct web *web_start(struct settings *settings, char *why, size_t why_size)
 
 bool web_reload(struct web *web, struct settings *settings, char *why, size_t why_size)
 {
-	struct web_config *config = load_config(settings, why, why_size);
+	struct web_config *config = load_config(settings, web->apps, why, why_size);
 
 	if (!config)
 		return false;

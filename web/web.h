@@ -9,11 +9,12 @@
 
 struct settings;
 struct web;
+struct app_room;
 
 /* True when the settings name a web listener. */
 bool web_is_wanted(const struct settings *settings);
-/* Binds, starts threads, returns. NULL with a one-line reason that says what to do. */
-struct web *web_start(struct settings *settings, char *why, size_t why_size);
+/* Binds, starts threads, returns. `apps` outlives it. NULL with a one-line reason that says what to do. */
+struct web *web_start(struct settings *settings, struct app_room *apps, char *why, size_t why_size);
 /* Sites, routes, certificates, limits and the access log change; listeners need a restart. False: nothing changed. */
 bool web_reload(struct web *web, struct settings *settings, char *why, size_t why_size);
 /* No new connections; idle ones are closed, the others once they are answered. */

@@ -25,6 +25,7 @@ struct web_config {
 	SSL_CTX *tls; /* of the TLS listeners; chooses a site's certificate by SNI. NULL: no such listener */
 	SSL_CTX **site_tls; /* per site */
 	struct upstream **upstreams; /* in the order of the settings */
+	struct app_room *apps; /* the daemon's */
 };
 struct web_config *web_config_ref(struct web_config *config);
 void web_config_unref(struct web_config *config);

@@ -1,0 +1,26 @@
+noinst_LIBRARIES += libapp.a
+libapp_a_SOURCES = \
+	app/app.h \
+	app/arena.c \
+	app/arena.h \
+	app/builtin.c \
+	app/builtin.h \
+	app/call.c \
+	app/call.h \
+	app/form.c \
+	app/form.h \
+	app/hello.c \
+	app/html.c \
+	app/module.c \
+	app/module.h \
+	app/request.c \
+	app/request.h \
+	app/room.c \
+	app/room.h \
+	app/settings.c \
+	app/settings.h \
+	app/thread.c \
+	app/thread.h
+# The applications in it are part of the program, and do not all call themselves tandem_app.
+libapp_a_CPPFLAGS = $(AM_CPPFLAGS) -DAPP_BUILTIN
+EXTRA_DIST += app/exports
