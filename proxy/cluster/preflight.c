@@ -340,6 +340,23 @@ static void check_prepared(struct operation *op)
 	mysql_free_result(result);
 }
 
+/* Every other question about what is stored there would hang as its commits do. */
+static bool check_disk(struct operation *op)
+{
+	unsigned long long waiting = 0;
+
+	if (!ask_number(op->from,
+			"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for someone to free space%'"
+			" OR STATE LIKE 'Waiting for disk space%'",
+			&waiting) ||
+	    !waiting)
+		return true;
+	refuse(op, op->from, "its disk is full: %llu statement%s there for somebody to free space. Free some, or stop that server and let "
+			     "`tandemctl failover` (or failover = auto) have a replica take over",
+	       waiting, waiting == 1 ? " waits" : "s wait");
+	return false;
+}
+
 static void check_pinned(struct operation *op)
 {
 	struct gate_count count;
@@ -624,7 +641,7 @@ static void check_pair(struct operation *op)
 
 bool preflight_promote(struct operation *op)
 {
-	if (!check_primary(op) || !check_candidate(op) || !check_lines(op))
+	if (!check_primary(op) || !check_candidate(op) || !check_lines(op) || !check_disk(op))
 		return false;
 	for (size_t i = 0; i < op->count; i++)
 		if (op->actors[i].line.mysql && (op->actors[i].role == ROLE_REPLICA || &op->actors[i] == op->from))

@@ -112,7 +112,11 @@ class Forwarder:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.server.port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.server.port))
+                except OSError:  # as its own port would have said
+                    near.close()
+                    continue
                 self.pairs.append((near, far))
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self.relay, args=(one, other), daemon=True).start()

@@ -287,6 +287,15 @@ def test_who_has_written_without_tandem_is_ended():
         assert [server.value("SELECT COUNT(*) FROM work.ledger") for server in cluster.servers] == [0, 0]
 
 
+def test_dump_threads_are_ended():
+    """The thread that served the new primary would make it wait for 100 ms when the old one is promoted again."""
+    with setting(replicas=1) as (cluster, tandem):
+        old, new = cluster.servers
+        for source, target in ((old, new), (new, old)):
+            exchange(cluster, tandem, target)
+            assert not source.sql("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'")
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 VOLATILE = {"GTID_BINLOG_POS", "GTID_BINLOG_STATE", "GTID_CURRENT_POS"}
@@ -437,6 +446,21 @@ def test_refused_with_extra_transactions(domain):
         report = promote(tandem, new)
         assert report.result == "refused", report
         assert any("transactions that the primary does not have" in text for text in report.said("refused")), report
+        assert before == [state_of(server) for server in (old, new)]
+
+
+@pytest.mark.parametrize("missing, reason", [({"log-bin": False}, "it has no binary log"), ({"log-slave-updates": "OFF"}, "log_slave_updates")],
+                         ids=["binlog", "log_slave_updates"])
+def test_refused_without(missing, reason):
+    """What cannot be had without a restart is missing on the candidate."""
+    with setting(replicas=1) as (cluster, tandem):
+        old, new = cluster.servers
+        new.restart(**{**missing, "log-slave-updates": "OFF"})
+        sandbox.wait_for(new.replicating, what="the replica")
+        tandem.wait_reads_on([new])
+        before = [state_of(server) for server in (old, new)]
+        report = promote(tandem, new)
+        assert report.result == "refused" and any(reason in text for text in report.said("refused")), report
         assert before == [state_of(server) for server in (old, new)]
 
 
