@@ -9,6 +9,7 @@ libdaemon_a_SOURCES = \
 	daemon/setting_app.c \
 	daemon/setting_cluster.c \
 	daemon/setting_proxy.c \
+	daemon/setting_ranges.c \
 	daemon/setting_row.h \
 	daemon/setting_rule.c \
 	daemon/setting_table.c \

@@ -37,6 +37,7 @@ extern const struct setting_type setting_secret;   /* char *, may be empty */
 extern const struct setting_type
 	setting_address; /* char *, host:port or unix:/path; port 3306 when left out */
 extern const struct setting_type setting_listen; /* char **, its count in the size_t behind it */
+extern const struct setting_type setting_ranges; /* struct address_list */
 
 enum setting_flags {
 	SETTING_REQUIRED = 1, /* has no default */

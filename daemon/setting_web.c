@@ -11,6 +11,10 @@
 
 static const char *const log_formats[] = { "combined", "json", NULL };
 static const char *const switches[] = { "off", "on", NULL };
+static const char *const forwarded_fields[] = { "x-forwarded-for", "forwarded", NULL };
+static const char *const frame_options[] = { "sameorigin", "deny", "off", NULL };
+static const char *const referrer_policies[] = { "strict-origin-when-cross-origin", "strict-origin", "same-origin", "no-referrer", "origin",
+						 "origin-when-cross-origin", "no-referrer-when-downgrade", "unsafe-url", "off", NULL };
 
 #define WEB(field)   offsetof(struct web_settings, field)
 #define SITE(field)  offsetof(struct web_site, field)
@@ -38,6 +42,26 @@ static const struct setting web_rows[] = {
 	  "Bytes of a request's head; more is refused with 431." },
 	{ "max_clients", COUNT(WEB(max_clients), "0", "0", "1000000"), 0,
 	  "Connections at a time; 0 is what the limit on open files allows." },
+	{ "max_clients_per_address", COUNT(WEB(max_clients_per_address), "0", "0", "65535"), 0,
+	  "Connections at a time of one address, or of one /64 of IPv6; more are closed. trusted_proxies are not counted. 0 is no limit." },
+	{ "request_rate", COUNT(WEB(request_rate), "0", "0", "1000000"), 0,
+	  "Requests a second of one address, or of one /64 of IPv6; more get 429. 0 is no limit." },
+	{ "request_burst", COUNT(WEB(request_burst), "50", "1", "1000000"), 0,
+	  "Requests that an address may send at once before request_rate counts: a page and what belongs to it." },
+	{ "min_body_rate", COUNT(WEB(min_body_rate), "500", "0", "1000000000"), 0,
+	  "Bytes a second: a request's body that comes slower than this on average, once body_timeout is over, is refused with 408. 0 is no limit." },
+	{ "allow", OTHER(ranges, WEB(allow), NULL), 0,
+	  "Addresses that are served; others get 403. The narrowest range of allow and deny decides. May be given several times." },
+	{ "deny", OTHER(ranges, WEB(deny), NULL), 0, "Addresses that get 403. May be given several times." },
+	{ "proxy_protocol_from", OTHER(ranges, WEB(proxy_protocol_from), NULL), 0,
+	  "Load balancers that begin each connection with a PROXY header (version 1 or 2), which tells the client's address. From these it "
+	  "must come; from others it is refused as the malformed request that it is." },
+	{ "trusted_proxies", OTHER(ranges, WEB(trusted_proxies), NULL), 0,
+	  "HTTP proxies whose word on the client's address and on https is taken: the field of forwarded_by is read from its right end up to the "
+	  "first address that is none of these." },
+	{ "forwarded_by", CHOICE(WEB(forwarded_by), "x-forwarded-for", forwarded_fields), 0,
+	  "The field that trusted_proxies write: X-Forwarded-For with X-Forwarded-Proto, or Forwarded. The other is not looked at, since they "
+	  "pass it on as the client made it up." },
 	{ "access_log", OTHER(text, WEB(access_log), NULL), 0,
 	  "File that gets a line per answer. Default: none." },
 	{ "access_log_format", CHOICE(WEB(access_log_format), "combined", log_formats), 0,
@@ -53,6 +77,23 @@ static const struct setting site_rows[] = {
 	  "PEM file with the certificate and its chain. Default: self-made in state_dir." },
 	{ "key", OTHER(file, SITE(key), NULL), 0,
 	  "PEM file with the key. Default: it is in the file of certificate." },
+	{ "ocsp", OTHER(file, SITE(ocsp), NULL), 0,
+	  "DER file with the OCSP response about certificate, which is given to browsers in the handshake. It is read anew at a reload." },
+	{ "allow", OTHER(ranges, SITE(allow), NULL), 0, "Addresses that this site serves, besides what [web] says of them; others get 403." },
+	{ "deny", OTHER(ranges, SITE(deny), NULL), 0, "Addresses that get 403 of this site." },
+	{ "max_body", COUNT(SITE(max_body_bytes), "1073741824", "0", "4294967295"), 0,
+	  "Bytes of a request's body; more is refused with 413. 0 is no limit." },
+	{ "content_sniffing", CHOICE(SITE(sniffing), "off", switches), 0,
+	  "off: X-Content-Type-Options: nosniff is added to answers, as long as the application has not set it itself; so are the next ones." },
+	{ "frame_options", CHOICE(SITE(frame_options), "sameorigin", frame_options), 0,
+	  "X-Frame-Options: who may show the site within a page of his own." },
+	{ "referrer_policy", CHOICE(SITE(referrer_policy), "strict-origin-when-cross-origin", referrer_policies), 0,
+	  "Referrer-Policy: what other sites are told of the page a visitor comes from." },
+	{ "hsts", COUNT(SITE(hsts_s), "0", "0", "315360000"), 0,
+	  "Strict-Transport-Security: the seconds for which browsers insist on https; 31536000 is a year. It cannot be taken back. 0: not sent." },
+	{ "hsts_subdomains", CHOICE(SITE(hsts_subdomains), "off", switches), 0, "Whether hsts is for all names below the site's too." },
+	{ "tell_software", CHOICE(SITE(tell_software), "off", switches), 0,
+	  "Whether Server and X-Powered-By, by which applications tell their names and versions, are passed on." },
 	{ "redirect_https", CHOICE(SITE(redirect_https), "off", switches), 0,
 	  "Whether requests in clear are sent to the same address by https." },
 	{ 0 },
@@ -202,6 +243,28 @@ static bool init(struct settings *settings)
 
 /* ---- What no single value can tell ---- */
 
+static char *security_line(const char *name, const char *value)
+{
+	char *line;
+
+	if (!strcmp(value, "off"))
+		return NULL;
+	return asprintf(&line, "%s: %s\r\n", name, value) < 0 ? NULL : line;
+}
+
+/* The lines that go into each answer as they are. */
+static void make_security_lines(struct web_site *site)
+{
+	char age[64];
+
+	snprintf(age, sizeof(age), "max-age=%u%s", site->hsts_s, site->hsts_subdomains ? "; includeSubDomains" : "");
+	site->security[SECURITY_SNIFF] = security_line("X-Content-Type-Options", site->sniffing ? "off" : "nosniff");
+	site->security[SECURITY_FRAMES] = security_line("X-Frame-Options",
+							site->frame_options == FRAMES_OFF ? "off" : site->frame_options ? "DENY" : "SAMEORIGIN");
+	site->security[SECURITY_REFERRER] = security_line("Referrer-Policy", referrer_policies[site->referrer_policy]);
+	site->security[SECURITY_HSTS] = security_line("Strict-Transport-Security", site->hsts_s ? age : "off");
+}
+
 static const struct web_site *site_named(const struct web_settings *web, const char *host)
 {
 	for (size_t i = 0; i < web->site_count; i++)
@@ -279,15 +342,24 @@ static void check_route(struct config_load *load, const struct settings *setting
 		check_target(load, settings, route, site);
 }
 
+static void check_site(struct config_load *load, const struct web_settings *web, struct web_site *site)
+{
+	make_security_lines(site);
+	if (site->key && !site->certificate)
+		config_add_fault(load, "site", site->host, "key", "[site %s] key: certificate is missing", site->host);
+	if (site->ocsp && !site->certificate)
+		config_add_fault(load, "site", site->host, "ocsp", "[site %s] ocsp: certificate is missing", site->host);
+	if (site->hsts_s && !web->listen_tls_count && !web->trusted_proxies.count && !web->proxy_protocol_from.count)
+		config_add_warning(load, "site", site->host, "hsts",
+				   "[site %s] hsts: nobody will hear of it, it is told over TLS only and [web] listen_tls is not set", site->host);
+}
+
 static void check(struct config_load *load, const struct settings *settings)
 {
 	struct web_settings *web = web_settings_of(settings);
 
 	for (size_t i = 0; i < web->site_count; i++)
-		if (web->sites[i].key && !web->sites[i].certificate)
-			config_add_fault(load, "site", web->sites[i].host, "key",
-					 "[site %s] key: certificate is missing",
-					 web->sites[i].host);
+		check_site(load, web, &web->sites[i]);
 	for (size_t i = 0; i < web->route_count; i++)
 		check_route(load, settings, &web->routes[i]);
 	if ((web->listen_count || web->listen_tls_count) && !web->site_count)

@@ -34,8 +34,8 @@ struct access_log *access_log_open(const char *path)
 
 	if (!log)
 		return NULL;
-	log->fd = open_file(path);
-	if (log->fd < 0) {
+	log->fd = path ? open_file(path) : -1;
+	if (path && log->fd < 0) {
 		free(log);
 		return NULL;
 	}
@@ -45,12 +45,13 @@ struct access_log *access_log_open(const char *path)
 
 bool access_log_reopen(struct access_log *log, const char *path)
 {
-	int fd = open_file(path);
+	int fd = path ? open_file(path) : -1;
 
-	if (fd < 0)
+	if (path && fd < 0)
 		return false;
 	pthread_mutex_lock(&log->lock);
-	close(log->fd);
+	if (log->fd >= 0)
+		close(log->fd);
 	log->fd = fd;
 	log->failing = false;
 	pthread_mutex_unlock(&log->lock);
@@ -61,7 +62,8 @@ void access_log_close(struct access_log *log)
 {
 	if (!log)
 		return;
-	close(log->fd);
+	if (log->fd >= 0)
+		close(log->fd);
 	pthread_mutex_destroy(&log->lock);
 	free(log);
 }
@@ -86,10 +88,13 @@ static void put(struct line *line, const char *format, ...)
 	line->len += len < 0 ? 0 : (size_t)len < room ? (size_t)len : room - 1;
 }
 
-/* What a client sent, so that it can end neither its quotes nor the line, in the form that both kinds of log understand. */
+/* What a client sent, so that it can end neither its quotes nor the line, in the form that both kinds of log understand. It is cut in good time:
+ * the line has room for three of them and the rest. */
 static void put_text(struct line *line, struct http_text text)
 {
-	for (size_t i = 0; i < text.len && i < TEXT_SHOWN; i++) {
+	size_t end = line->len + TEXT_SHOWN;
+
+	for (size_t i = 0; i < text.len && line->len < end; i++) {
 		unsigned char c = (unsigned char)text.at[i];
 
 		if (c == '"' || c == '\\')
@@ -119,10 +124,16 @@ static void put_time(struct line *line, const char *format)
 	put(line, "%s", text);
 }
 
-/* host - - [time] "GET /x HTTP/1.1" status bytes "referer" "agent", then what a dashboard wants besides: seconds, site */
+static double seconds(uint64_t us)
+{
+	return (double)us / 1e6;
+}
+
+/* host - - [time] "GET /x HTTP/1.1" status bytes "referer" "agent", then what a dashboard wants besides: seconds, site, seconds of the upstream
+ * and of its SQL, the request's id */
 static void combined(struct line *line, const struct exchange *x)
 {
-	put(line, "%s - - [", x->connection->host);
+	put(line, "%s - - [", x->client_text);
 	put_time(line, "%d/%b/%Y:%H:%M:%S %z");
 	put(line, "] \"%s ", x->head.target.len ? http_method_name(x->head.method) : "-");
 	put_text(line, x->head.target);
@@ -130,22 +141,26 @@ static void combined(struct line *line, const struct exchange *x)
 	put_field(line, x, "Referer");
 	put(line, "\" \"");
 	put_field(line, x, "User-Agent");
-	put(line, "\" %.6f %s\n", (double)(clock_us() - x->started_us) / 1e6, x->site ? x->site->host : "-");
+	put(line, "\" %.6f %s ", seconds(clock_us() - x->started_us), x->site ? x->site->host : "-");
+	put(line, x->upstream_us ? "%.6f " : "- ", seconds(x->upstream_us));
+	put(line, x->sql_us ? "%.6f " : "- ", seconds(x->sql_us));
+	put(line, "%s\n", x->id[0] ? x->id : "-");
 }
 
 static void json(struct line *line, const struct exchange *x)
 {
 	put(line, "{\"time\":\"");
 	put_time(line, "%Y-%m-%dT%H:%M:%S%z");
-	put(line, "\",\"client\":\"%s\",\"method\":\"%s\",\"target\":\"", x->connection->host,
+	put(line, "\",\"client\":\"%s\",\"method\":\"%s\",\"target\":\"", x->client_text,
 	    x->head.target.len ? http_method_name(x->head.method) : "-");
 	put_text(line, x->head.target);
 	put(line, "\",\"status\":%u,\"bytes\":%llu,\"seconds\":%.6f,\"site\":\"%s\",\"referer\":\"", x->status,
-	    (unsigned long long)x->body_sent, (double)(clock_us() - x->started_us) / 1e6, x->site ? x->site->host : "-");
+	    (unsigned long long)x->body_sent, seconds(clock_us() - x->started_us), x->site ? x->site->host : "-");
 	put_field(line, x, "Referer");
 	put(line, "\",\"agent\":\"");
 	put_field(line, x, "User-Agent");
-	put(line, "\"}\n");
+	put(line, "\",\"tls\":%s,\"upstream_seconds\":%.6f,\"sql_seconds\":%.6f,\"request\":\"%s\"}\n", x->tls ? "true" : "false",
+	    seconds(x->upstream_us), seconds(x->sql_us), x->id);
 }
 
 /* ---- Writing ---- */
@@ -162,7 +177,7 @@ void access_log_flush(struct access_log *log, struct log_lines *lines)
 	if (!lines->len)
 		return;
 	pthread_mutex_lock(&log->lock);
-	if (write(log->fd, lines->bytes, lines->len) != (ssize_t)lines->len)
+	if (log->fd >= 0 && write(log->fd, lines->bytes, lines->len) != (ssize_t)lines->len)
 		tell(log, errno);
 	pthread_mutex_unlock(&log->lock);
 	lines->len = 0;
@@ -172,6 +187,8 @@ void access_log_add(struct access_log *log, struct log_lines *lines, const struc
 {
 	struct line line;
 
+	if (!x->config->web->access_log)
+		return;
 	line.len = 0;
 	if (x->config->web->access_log_format == WEB_LOG_JSON)
 		json(&line, x);

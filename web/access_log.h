@@ -19,8 +19,9 @@ struct log_lines {
 	char bytes[LOG_LINES_BYTES];
 };
 
-/* NULL with errno set. */
+/* Without a path nothing is written. NULL with errno set. */
 struct access_log *access_log_open(const char *path);
+/* The same path is a new file when the old one was moved away. False with errno set: all is as it was. */
 bool access_log_reopen(struct access_log *log, const char *path);
 void access_log_close(struct access_log *log);
 

@@ -20,7 +20,7 @@ struct answering {
 
 static void refuse(struct exchange *x, uint16_t status, const char *why)
 {
-	log_warning(&x->connection->subject, "%s: %s: %s", x->path, x->route->to, why);
+	log_warning(&x->subject, "%s: %s: %s", x->path, x->route->to, why);
 	x->keeps &= x->body_over;
 	response_begin(x, status);
 	if (status == 503)
@@ -52,10 +52,11 @@ static bool put_params(struct exchange *x, struct app_call *call)
 		.script_name = call->prefix,
 		.path_info = *(x->path + strlen(call->prefix)) ? x->path + strlen(call->prefix) : "/",
 		.root = x->site->root ? x->site->root : "",
-		.client = x->connection->host,
+		.client = x->client_text,
+		.request_id = x->id,
 		.server_name = x->site->host,
-		.server_port = x->head.port.len ? port : x->connection->tls ? "443" : "80",
-		.tls = x->connection->tls,
+		.server_port = x->head.port.len ? port : x->tls ? "443" : "80",
+		.tls = x->tls,
 	};
 
 	snprintf(port, sizeof(port), "%.*s", (int)x->head.port.len, x->head.port.at);

@@ -15,6 +15,7 @@ struct cgi_request {
 	const char *path_info;	 /* what follows it, or "" */
 	const char *root;	 /* DOCUMENT_ROOT */
 	const char *client;	 /* address */
+	const char *request_id;	 /* by which logs know it; may be NULL */
 	const char *server_name; /* when the request names no host */
 	const char *server_port;
 	bool tls;

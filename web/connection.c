@@ -1,8 +1,8 @@
 /*
- *                 ready                   connection_finish()              all sent
- *   SHAKING ------------------> OPEN -------------------------> FLUSHING -----------> LINGERING
- *     |        (at once in clear) |                                |                     |
- *     +---------------------------+---> CLOSED <-------------------+--- hung up, timed out, connection_close()
+ *              PROXY header                ready                   connection_finish()              all sent
+ *   ANNOUNCED -------------> SHAKING ------------------> OPEN -------------------------> FLUSHING -----------> LINGERING
+ *     |      (else at once)    |        (at once in clear) |                                |                     |
+ *     +------------------------+---------------------------+---> CLOSED <-------------------+--- hung up, timed out, connection_close()
  */
 #include "web/connection.h"
 
@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/proxy_header.h"
+#include "web/guard.h"
+#include "web/limit.h"
 
 static const struct io_handler io_handler;
 
@@ -22,6 +26,7 @@ static const struct {
 	const char *name;
 	unsigned next;
 } states[] = {
+	[CONNECTION_ANNOUNCED] = { "announced", BIT(CONNECTION_SHAKING) | BIT(CONNECTION_CLOSED) },
 	[CONNECTION_SHAKING] = { "shaking hands", BIT(CONNECTION_OPEN) | BIT(CONNECTION_CLOSED) },
 	[CONNECTION_OPEN] = { "open", BIT(CONNECTION_FLUSHING) | BIT(CONNECTION_LINGERING) | BIT(CONNECTION_CLOSED) },
 	[CONNECTION_FLUSHING] = { "flushing", BIT(CONNECTION_LINGERING) | BIT(CONNECTION_CLOSED) },
@@ -41,12 +46,21 @@ void connection_wait(struct connection *c, enum web_wait wait)
 	web_timer_set(c->worker, &c->timer, wait);
 }
 
+/* Before anything can be answered: a line in the log is all that is left to say. */
+static void refuse(struct connection *c, const char *why)
+{
+	log_info(&c->subject, "refused: %s", why);
+	connection_close(c, why);
+}
+
 static void on_time_out(struct web_timer *timer)
 {
 	struct connection *c = (struct connection *)((char *)timer - offsetof(struct connection, timer));
 
 	if (c->state == CONNECTION_OPEN)
 		c->carrier->timed_out(c);
+	else if (c->state == CONNECTION_ANNOUNCED)
+		refuse(c, "no PROXY header came, and its address is one of proxy_protocol_from");
 	else
 		connection_close(c, "timed out");
 }
@@ -68,7 +82,63 @@ static void open_carrier(struct connection *c)
 		connection_close(c, "out of memory");
 }
 
-bool connection_new(struct web_worker *worker, int fd, const char *host, bool tls)
+/* Whose it is is known, and `len` bytes of his may have come. */
+static void admit(struct connection *c, const uint8_t *bytes, size_t len)
+{
+	const char *why;
+
+	address_put(&c->address, c->host);
+	set_state(c, CONNECTION_SHAKING);
+	why = guard_connection(c);
+	if (why) {
+		refuse(c, why);
+		return;
+	}
+	if (!c->tls) {
+		open_carrier(c);
+		if (len && c->state == CONNECTION_OPEN)
+			c->carrier->bytes(c, bytes, len);
+		return;
+	}
+	c->certificates = web_config_ref(c->worker->config);
+	if (!io_start_tls(&c->io, c->worker->config->tls, true, NULL, false, bytes, len))
+		connection_close(c, "out of memory");
+}
+
+/* The PROXY header is whole: what follows it is the client's. */
+static void take_header(struct connection *c, const struct proxy_header *header)
+{
+	struct buf early = c->early;
+
+	c->early = (struct buf){ 0 };
+	if (header->from.known)
+		c->address = header->from;
+	c->is_secure |= header->tls;
+	admit(c, buf_head(&early) + header->len, buf_len(&early) - header->len);
+	buf_fini(&early);
+}
+
+static void await_header(struct connection *c, const uint8_t *bytes, size_t len)
+{
+	struct proxy_header header;
+
+	if (!buf_append(&c->early, bytes, len)) {
+		connection_close(c, "out of memory");
+		return;
+	}
+	switch (proxy_header_read(buf_head(&c->early), buf_len(&c->early), &header)) {
+	case PROXY_HEADER_MORE:
+		break;
+	case PROXY_HEADER_WHOLE:
+		take_header(c, &header);
+		break;
+	case PROXY_HEADER_BAD:
+		refuse(c, header.why);
+		break;
+	}
+}
+
+bool connection_new(struct web_worker *worker, int fd, const struct address *peer, bool tls)
 {
 	struct connection *c = calloc(1, sizeof(*c));
 
@@ -78,9 +148,10 @@ bool connection_new(struct web_worker *worker, int fd, const char *host, bool tl
 	}
 	c->subject.describe = describe;
 	c->worker = worker;
-	c->tls = tls;
+	c->tls = c->is_secure = tls;
+	c->address = *peer;
 	web_timer_init(&c->timer, on_time_out);
-	snprintf(c->host, sizeof(c->host), "%s", host);
+	address_put(peer, c->host);
 	if (!io_init(&c->io, &worker->loop, fd, &io_handler, c)) {
 		free(c);
 		return false;
@@ -89,13 +160,8 @@ bool connection_new(struct web_worker *worker, int fd, const char *host, bool tl
 	atomic_fetch_add_explicit(&worker->client_count, 1, memory_order_relaxed);
 	/* The first request is due as soon as a handshake is. */
 	connection_wait(c, WAIT_HEAD);
-	if (!tls) {
-		open_carrier(c);
-		return true;
-	}
-	c->certificates = web_config_ref(worker->config);
-	if (!io_start_tls(&c->io, worker->config->tls, true, NULL, false, NULL, 0))
-		connection_close(c, "out of memory");
+	if (!address_list_has(&worker->config->web->proxy_protocol_from, peer))
+		admit(c, NULL, 0);
 	return true;
 }
 
@@ -109,6 +175,8 @@ void connection_close(struct connection *c, const char *why)
 		c->carrier->end(c);
 	io_close(&c->io);
 	web_config_unref(c->certificates);
+	buf_fini(&c->early);
+	limit_leave(c->place);
 	connection_wait(c, WAIT_NOTHING);
 	TAILQ_REMOVE(&c->worker->connections, c, link);
 	atomic_fetch_sub_explicit(&c->worker->client_count, 1, memory_order_relaxed);
@@ -150,6 +218,8 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 	/* Later on nobody listens any more. */
 	if (c->state == CONNECTION_OPEN)
 		c->carrier->bytes(c, bytes, len);
+	else if (c->state == CONNECTION_ANNOUNCED)
+		await_header(c, bytes, len);
 }
 
 static void on_drained(void *owner)

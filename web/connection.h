@@ -4,12 +4,14 @@
 #ifndef TANDEM_WEB_CONNECTION_H
 #define TANDEM_WEB_CONNECTION_H
 
+#include "base/address.h"
 #include "base/log.h"
 #include "web/carrier.h"
 #include "web/http1_carrier.h"
 #include "web/worker.h"
 
 enum connection_state {
+	CONNECTION_ANNOUNCED, /* a PROXY header has to come first; part of it may be in `early` */
 	CONNECTION_SHAKING,   /* TLS shakes hands; there is no carrier yet */
 	CONNECTION_OPEN,      /* the carrier has it */
 	CONNECTION_FLUSHING,  /* answered for the last time; bytes are still on their way */
@@ -24,15 +26,19 @@ struct connection {
 	TAILQ_ENTRY(connection) link; /* of the worker's */
 	struct web_timer timer;
 	enum connection_state state;
-	bool tls;
-	const struct carrier *carrier; /* NULL while SHAKING */
+	bool tls;		       /* it came to a TLS listener */
+	bool is_secure;		       /* that, or the load balancer in front says that it has TLS with the client */
+	const struct carrier *carrier; /* NULL before OPEN */
 	struct http1 http1;	       /* http1_carrier's */
 	struct web_config *certificates; /* TLS: those that the handshake chooses from; NULL in clear */
-	char host[48];			 /* the client's address */
+	struct limit_entry *place;	 /* its part of what its address may have; NULL: not counted */
+	struct buf early;		 /* ANNOUNCED: what has come */
+	struct address address;		 /* the client's; behind a load balancer as that has told it */
+	char host[ADDRESS_TEXT_BYTES];	 /* in words */
 };
 
 /* Takes the socket; false when memory ran out (the socket is closed then). */
-bool connection_new(struct web_worker *worker, int fd, const char *host, bool tls);
+bool connection_new(struct web_worker *worker, int fd, const struct address *peer, bool tls);
 /* Closes at once. */
 void connection_close(struct connection *c, const char *why);
 /* No further request is wanted. */

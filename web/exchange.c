@@ -10,7 +10,9 @@
 #include "web/app_responder.h"
 #include "web/files.h"
 #include "web/gateway.h"
+#include "web/guard.h"
 #include "web/path.h"
+#include "web/security.h"
 #include "web/status.h"
 
 /* ---- Whom a request is for ---- */
@@ -35,15 +37,26 @@ static const struct responder https_responder = { .name = "https", .begin = http
 /* An answer that is only a status. */
 static void refuse(struct exchange *x, uint16_t status, const char *why)
 {
-	log_info(&x->connection->subject, "refused with %u: %s", status, why);
+	log_info(&x->subject, "refused with %u: %s", status, why);
 	x->keeps = false;
 	response_begin(x, status);
 	response_page(x, status);
 }
 
+/* The same for a request that is understood: the next one may be another matter. */
+static void deny(struct exchange *x, struct http_verdict verdict, unsigned retry_s)
+{
+	log_info(&x->subject, "refused with %u: %s", verdict.status, verdict.why);
+	x->keeps &= verdict.status != 413;
+	response_begin(x, verdict.status);
+	if (retry_s)
+		response_field(x, "Retry-After", "%u", retry_s);
+	response_page(x, verdict.status);
+}
+
 static const struct responder *choose(struct exchange *x)
 {
-	if (x->site->redirect_https && !x->connection->tls)
+	if (x->site->redirect_https && !x->tls)
 		return &https_responder;
 	x->route = web_find_route(x->config->web, x->site, x->path);
 	if (x->route && x->route->target == WEB_REDIRECT)
@@ -83,10 +96,28 @@ static bool find_path(struct exchange *x, char *room)
 	return true;
 }
 
+/* False: answered already. */
+static bool is_let_in(struct exchange *x)
+{
+	unsigned retry_s;
+	struct http_verdict verdict = guard_request(x, &retry_s);
+
+	if (!verdict.status && !find_site(x))
+		return false;
+	if (!verdict.status)
+		verdict = guard_site(x);
+	if (verdict.status)
+		deny(x, verdict, retry_s);
+	return !verdict.status;
+}
+
 static void dispatch(struct exchange *x, char *room)
 {
-	if (!find_site(x) || !find_path(x, room))
+	guard_identify(x);
+	if (!is_let_in(x) || !find_path(x, room))
 		return;
+	if (!x->body_over)
+		guard_body_wanted(x, true);
 	x->responder = choose(x);
 	if (!x->responder) {
 		response_begin(x, 404);
@@ -113,6 +144,15 @@ static void on_time_out(struct web_timer *timer)
 		x->carrier->break_off(x, "timed out");
 }
 
+static void describe(const struct log_subject *subject, char *out, size_t size)
+{
+	const struct exchange *x = (const struct exchange *)((const char *)subject - offsetof(struct exchange, subject));
+	bool is_behind_proxy = !address_equal(&x->client, &x->connection->address);
+
+	snprintf(out, size, "web client %s%s%s%s%s", x->client_text, is_behind_proxy ? " by way of " : "",
+		 is_behind_proxy ? x->connection->host : "", x->id[0] ? " request " : "", x->id);
+}
+
 struct exchange *exchange_new(struct connection *c, const void *head, size_t len)
 {
 	/* The normal form of a path is never longer than the head it stands in. */
@@ -123,7 +163,7 @@ struct exchange *exchange_new(struct connection *c, const void *head, size_t len
 	/* The array of fields, last in the head, needs no zeroing. */
 	memset(x, 0, offsetof(struct exchange, head.fields));
 	memset(&x->path, 0, offsetof(struct exchange, bytes) - offsetof(struct exchange, path));
-	if (len)
+	if (head)
 		memcpy(x->bytes, head, len);
 	x->bytes_len = len;
 	x->carrier = c->carrier;
@@ -132,6 +172,10 @@ struct exchange *exchange_new(struct connection *c, const void *head, size_t len
 	x->config = web_config_ref(c->worker->config);
 	x->started_us = clock_us();
 	x->file = -1;
+	x->subject.describe = describe;
+	x->client = c->address;
+	x->tls = c->is_secure;
+	memcpy(x->client_text, c->host, sizeof(x->client_text));
 	web_timer_init(&x->timer, on_time_out);
 	return x;
 }
@@ -148,15 +192,15 @@ static void note(struct exchange *x)
 {
 	struct web_worker *w = x->worker;
 
-	if (w->log && x->status)
+	if (x->status)
 		access_log_add(w->log, &w->lines, x);
 }
 
 void exchange_free(struct exchange *x)
 {
-	note(x);
 	if (x->responder && x->responder->end)
 		x->responder->end(x);
+	note(x);
 	if (x->file >= 0)
 		close(x->file);
 	exchange_wait(x, WAIT_NOTHING);
@@ -166,9 +210,30 @@ void exchange_free(struct exchange *x)
 
 /* ---- The request's body, time ---- */
 
+/* Too long or too slow: says so where nothing was answered yet. True: the exchange is gone. */
+static bool is_body_refused(struct exchange *x)
+{
+	struct http_verdict verdict = { 0, NULL };
+
+	/* The rest of a body behind the answer is short, and nobody works for it. */
+	if (x->answer != ANSWER_DONE)
+		verdict = guard_body(x);
+	if (!verdict.status)
+		return false;
+	if (x->answer == ANSWER_NONE) {
+		refuse(x, verdict.status, verdict.why);
+		return true;
+	}
+	log_info(&x->subject, "broken off: %s", verdict.why);
+	exchange_break_off(x, verdict.why);
+	return true;
+}
+
 void exchange_body(struct exchange *x, const uint8_t *bytes, size_t len)
 {
 	x->body_came += len;
+	if (is_body_refused(x))
+		return;
 	if (x->responder && x->responder->body && x->answer != ANSWER_DONE)
 		x->responder->body(x, bytes, len);
 }
@@ -184,8 +249,10 @@ void exchange_body_over(struct exchange *x)
 
 void exchange_hold_body(struct exchange *x)
 {
-	if (!x->body_over)
-		x->carrier->hold(x);
+	if (x->body_over)
+		return;
+	guard_body_wanted(x, false);
+	x->carrier->hold(x);
 }
 
 void exchange_want_body(struct exchange *x)
@@ -196,6 +263,7 @@ void exchange_want_body(struct exchange *x)
 		x->told_to_go_on = true;
 		x->carrier->go_on(x);
 	}
+	guard_body_wanted(x, true);
 	x->carrier->release(x);
 }
 
@@ -231,13 +299,15 @@ void response_field(struct exchange *x, const char *name, const char *format, ..
 	struct buf *fields = &x->worker->fields;
 	char line[9500];
 	va_list args;
-	size_t len = (size_t)snprintf(line, sizeof(line), "%s: ", name);
+	size_t start = (size_t)snprintf(line, sizeof(line), "%s: ", name), len = start;
 
 	va_start(args, format);
 	len += (size_t)vsnprintf(line + len, sizeof(line) - len - 2, format, args);
 	va_end(args);
 	if (len > sizeof(line) - 3)
 		return; /* longer than any field has reason to be */
+	if (!security_note_field(x, name, line + start))
+		return;
 	memcpy(line + len, "\r\n", 2);
 	if (!buf_append(fields, line, len + 2))
 		x->keeps = false;
@@ -255,6 +325,8 @@ void response_send(struct exchange *x, uint64_t length, const void *body, size_t
 	x->length = length;
 	x->answer = ANSWER_BODY;
 	x->body_sent += len;
+	if (!security_put_fields(x))
+		x->keeps = false;
 	x->carrier->send_head(x, body, len);
 }
 
@@ -301,7 +373,7 @@ void response_file(struct exchange *x, int file, uint64_t at, uint64_t length)
 
 void exchange_file_failed(struct exchange *x)
 {
-	log_warning(&x->connection->subject, "%s: the file became shorter or unreadable while it was sent", x->path);
+	log_warning(&x->subject, "%s: the file became shorter or unreadable while it was sent", x->path);
 	exchange_break_off(x, "a file failed");
 }
 

@@ -37,9 +37,12 @@ enum answer_state {
 
 #define LENGTH_UNKNOWN UINT64_MAX
 
+enum { EXCHANGE_ID_BYTES = 65 };
+
 struct exchange {
 	const struct carrier *carrier;
-	struct connection *connection; /* the client's: its address, whether by TLS, the subject of log lines. Its io is the carrier's */
+	void *carried; /* the carrier's own */
+	struct connection *connection; /* the client's, or a proxy's. Its io is the carrier's */
 	struct web_worker *worker;
 	struct web_timer timer;
 	struct web_config *config;
@@ -50,7 +53,17 @@ struct exchange {
 	struct http_head head; /* points into `bytes` */
 	char *path;  /* normal form; NULL: refused before it was known */
 	uint64_t started_us;
-	uint64_t body_came; /* bytes of the request's body, for limits */
+	uint64_t upstream_us; /* that a server or an application had it; 0: none did */
+	uint64_t sql_us;      /* of that in its database, as the application says */
+	struct log_subject subject;
+	struct address client; /* who asks; behind a trusted proxy as that tells it */
+	bool tls;	       /* ... by TLS, maybe with a load balancer in front */
+	uint8_t security_set;  /* fields that the answer has itself, see security.h */
+	char client_text[ADDRESS_TEXT_BYTES];
+	char id[EXCHANGE_ID_BYTES]; /* in logs; "" before the head was understood */
+	uint64_t body_came;	    /* bytes of the request's body, for limits */
+	uint64_t body_waited_us;    /* that we have waited for them */
+	uint64_t body_since_us;	    /* waiting, as of now; 0: not */
 	bool body_over; /* all of the request has come */
 	bool told_to_go_on; /* 100 was sent */
 	bool keeps; /* the carrier may take more from this client afterwards; HTTP/2 takes more anyway */
@@ -70,7 +83,7 @@ struct exchange {
 
 /* The limits of heads that the worker's settings tell. */
 struct http_limits http_limits_of(const struct web_worker *worker);
-/* A copy of the head's bytes in x->bytes, for the carrier to parse into x->head; sets `body_over` and `keeps` too. NULL: memory. */
+/* A copy of the head's bytes in x->bytes (NULL: the carrier writes them there), to be parsed into x->head by the carrier, which sets `body_over` and `keeps` too. NULL: memory. */
 struct exchange *exchange_new(struct connection *c, const void *head, size_t len) __attribute__((warn_unused_result));
 /* Begins to answer: a refusal when the verdict is one. May be over (carrier->finish() was called) when this returns. */
 void exchange_begin(struct exchange *x, struct http_verdict verdict);

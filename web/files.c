@@ -37,7 +37,7 @@ static int open_below(int root, const char *name)
 
 static int open_root(const struct exchange *x)
 {
-	struct web_worker *worker = x->connection->worker;
+	struct web_worker *worker = x->worker;
 
 	return roots_get(&worker->roots, x->config->web, x->site, worker->now_ms);
 }
@@ -74,7 +74,7 @@ static void fail(struct exchange *x, int error)
 	uint16_t status = status_of_errno(error);
 
 	if (status >= 500)
-		log_warning(&x->connection->subject, "%s: %s", x->path, strerror(error));
+		log_warning(&x->subject, "%s: %s", x->path, strerror(error));
 	refuse(x, status);
 }
 
@@ -284,7 +284,7 @@ static void begin(struct exchange *x)
 	}
 	root = open_root(x);
 	if (root < 0) {
-		log_warning(&x->connection->subject, "[site %s] root %s: %s", x->site->host, x->site->root, strerror(errno));
+		log_warning(&x->subject, "[site %s] root %s: %s", x->site->host, x->site->root, strerror(errno));
 		refuse(x, 503);
 		return;
 	}

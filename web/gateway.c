@@ -32,6 +32,7 @@ struct gateway {
 	struct upstream *upstream;
 	struct upstream_server *server; /* NULL: none at the moment */
 	uint64_t tried;
+	uint64_t since_us; /* the server has it since then; 0: none has */
 	enum gateway_state state;
 	struct io io;
 	struct fcgi_reader reader;
@@ -50,6 +51,9 @@ static const struct io_handler upstream_handler;
 
 static void let_go(struct gateway *g)
 {
+	if (g->since_us)
+		g->exchange->upstream_us += clock_us() - g->since_us;
+	g->since_us = 0;
 	if (g->server)
 		atomic_fetch_sub_explicit(&g->server->active, 1, memory_order_relaxed);
 	g->server = NULL;
@@ -76,7 +80,7 @@ static void fail(struct gateway *g, uint16_t status, const char *why)
 {
 	struct exchange *x = g->exchange;
 
-	log_warning(&x->connection->subject, "%s: upstream %s %s: %s", x->path, g->upstream->settings->name,
+	log_warning(&x->subject, "%s: upstream %s %s: %s", x->path, g->upstream->settings->name,
 		    g->server ? g->server->name : "", why);
 	if (g->state == GATEWAY_ANSWERING) {
 		/* Half an answer cannot be taken back. */
@@ -113,10 +117,11 @@ static bool send_params(struct gateway *g)
 		.path = x->path,
 		.script_name = script,
 		.root = x->site->root ? x->site->root : "",
-		.client = x->connection->host,
+		.client = x->client_text,
+		.request_id = x->id,
 		.server_name = x->site->host,
-		.server_port = x->head.port.len ? "" : x->connection->tls ? "443" : "80",
-		.tls = x->connection->tls,
+		.server_port = x->head.port.len ? "" : x->tls ? "443" : "80",
+		.tls = x->tls,
 	};
 	char port[8];
 	bool ok;
@@ -211,6 +216,7 @@ static void connect_next(struct gateway *g)
 			return;
 		}
 		atomic_fetch_add_explicit(&g->server->active, 1, memory_order_relaxed);
+		g->since_us = clock_us();
 		g->tried |= (uint64_t)1 << (g->server - g->upstream->servers);
 		exchange_wait(x, WAIT_CONNECT);
 		if (io_connect(&g->io, &w->loop, (struct sockaddr *)&g->server->address, g->server->address_len, &upstream_handler, g))
@@ -340,7 +346,7 @@ static void take_errors(struct gateway *g, const uint8_t *bytes, size_t len)
 static void tell_errors(struct gateway *g)
 {
 	if (buf_len(&g->errors))
-		log_warning(&g->exchange->connection->subject, "%s: upstream %s says: %.*s", g->exchange->path, g->server->name,
+		log_warning(&g->exchange->subject, "%s: upstream %s says: %.*s", g->exchange->path, g->server->name,
 			    (int)buf_len(&g->errors), (const char *)buf_head(&g->errors));
 	buf_fini(&g->errors);
 }
@@ -423,7 +429,7 @@ static void on_ended(void *owner, enum io_end why)
 	const char *text = io_error_text(&g->io, why);
 
 	if (g->state == GATEWAY_CONNECTING) {
-		log_info(&g->exchange->connection->subject, "upstream %s: %s: %s", g->upstream->settings->name, g->server->name, text);
+		log_info(&g->exchange->subject, "upstream %s: %s: %s", g->upstream->settings->name, g->server->name, text);
 		upstream_failed(g->server, clock_ms());
 		let_go(g);
 		connect_next(g);

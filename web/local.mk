@@ -21,6 +21,8 @@ libweb_a_SOURCES = \
 	web/forwarded.h \
 	web/gateway.c \
 	web/gateway.h \
+	web/guard.c \
+	web/guard.h \
 	web/http1.c \
 	web/http1.h \
 	web/http1_carrier.c \
@@ -33,6 +35,8 @@ libweb_a_SOURCES = \
 	web/path.h \
 	web/roots.c \
 	web/roots.h \
+	web/security.c \
+	web/security.h \
 	web/settings.c \
 	web/settings.h \
 	web/status.c \

@@ -21,6 +21,11 @@ static void fini_site(struct web_site *site)
 	free(site->index);
 	free(site->certificate);
 	free(site->key);
+	free(site->ocsp);
+	free(site->allow.ranges);
+	free(site->deny.ranges);
+	for (size_t i = 0; i < SECURITY_FIELDS; i++)
+		free(site->security[i]);
 }
 
 static void fini_route(struct web_route *route)
@@ -45,6 +50,10 @@ static void free_web(void *data)
 	free_list(web->listen, web->listen_count);
 	free_list(web->listen_tls, web->listen_tls_count);
 	free(web->access_log);
+	free(web->allow.ranges);
+	free(web->deny.ranges);
+	free(web->proxy_protocol_from.ranges);
+	free(web->trusted_proxies.ranges);
 	for (size_t i = 0; i < web->site_count; i++)
 		fini_site(&web->sites[i]);
 	free(web->sites);
@@ -84,6 +93,14 @@ const struct web_site *web_find_site(const struct web_settings *web, const char 
 			any = site;
 	}
 	return any;
+}
+
+bool web_address_may(const struct address_list *allow, const struct address_list *deny, const struct address *address)
+{
+	int allowed = address_list_match(allow, address);
+	int denied = address_list_match(deny, address);
+
+	return denied < 0 ? allowed >= 0 || !allow->count : allowed > denied;
 }
 
 const struct web_route *web_find_route(const struct web_settings *web, const struct web_site *site, const char *path)

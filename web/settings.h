@@ -5,10 +5,18 @@
 #ifndef TANDEM_WEB_SETTINGS_H
 #define TANDEM_WEB_SETTINGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address.h"
+#include "web/forwarded.h"
+
 struct settings;
+
+/* Fields that make browsers careful, see security.h. */
+enum security_field { SECURITY_SNIFF, SECURITY_FRAMES, SECURITY_REFERRER, SECURITY_HSTS, SECURITY_FIELDS };
+enum frame_options { FRAMES_SAMEORIGIN, FRAMES_DENY, FRAMES_OFF };
 
 /* [site HOST] */
 struct web_site {
@@ -17,7 +25,18 @@ struct web_site {
 	char *index; /* file served for a directory: index.html */
 	char *certificate; /* PEM files for the TLS listeners; NULL: the self-made one */
 	char *key;	   /* NULL: in the certificate's file */
+	char *ocsp;	   /* DER file with the certificate's OCSP response; NULL: none is stapled */
 	int redirect_https; /* 0, 1: answers on clear listeners are a redirect */
+	struct address_list allow; /* see web_address_may() */
+	struct address_list deny;
+	unsigned max_body_bytes; /* 1 GiB; 0: no limit */
+	int sniffing;		/* 0: browsers are told to believe the Content-Type; 1: they may guess */
+	int frame_options;	/* enum frame_options */
+	int referrer_policy;	/* index into the setting's choices */
+	unsigned hsts_s;	/* 0: browsers are not told to insist on https */
+	int hsts_subdomains;	/* 0, 1 */
+	int tell_software;	/* 0, 1: Server and X-Powered-By of applications are passed on */
+	char *security[SECURITY_FIELDS]; /* whole lines, made of the above; NULL: off */
 };
 
 enum web_target {
@@ -62,6 +81,15 @@ struct web_settings {
 	uint32_t upstream_timeout_ms; /* 60000: in which it says nothing */
 	unsigned max_header_bytes;  /* 32768 */
 	unsigned max_clients;	    /* 0: what the file limit allows */
+	unsigned max_clients_per_address; /* 0: no limit */
+	unsigned request_rate;	    /* per second and address; 0: no limit */
+	unsigned request_burst;	    /* 50: above it for a moment */
+	unsigned min_body_rate;	    /* 500 bytes per second on average, once body_timeout is over; 0: any */
+	struct address_list allow;
+	struct address_list deny;
+	struct address_list proxy_protocol_from; /* their connections begin with a PROXY header */
+	struct address_list trusted_proxies;	 /* ... tell whose request it is, in the field */
+	int forwarded_by;			 /* enum forwarded_by */
 	char *access_log;	    /* a file; NULL: none */
 	int access_log_format;	    /* enum web_log_format */
 	struct web_site *sites;
@@ -81,6 +109,8 @@ struct web_settings *web_settings_make(struct settings *settings);
 
 /* The site for a host (any case): its own, else "*", else NULL. */
 const struct web_site *web_find_site(const struct web_settings *web, const char *host, size_t len);
+/* Whether lists let an address in: the narrowest range that holds it decides, at a tie `deny`; where `allow` is not empty it lets in no others. */
+bool web_address_may(const struct address_list *allow, const struct address_list *deny, const struct address *address);
 /* The route of a site with the longest prefix that holds `path`; NULL when none does. */
 const struct web_route *web_find_route(const struct web_settings *web, const struct web_site *site, const char *path);
 

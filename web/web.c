@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "proxy/settings.h"
+#include "web/limit.h"
 #include "web/upstream.h"
 #include "web/worker.h"
 
@@ -30,6 +31,7 @@ struct web {
 	struct app_room *apps;
 	struct web_config *config;
 	struct access_log *log;
+	struct limit_table *limits;
 	struct web_worker *workers;
 	unsigned worker_count;
 	_Atomic unsigned clients;
@@ -176,8 +178,7 @@ static bool accept_one(struct port *p)
 	struct web *web = p->web;
 	unsigned limit = atomic_load_explicit(&web->max_clients, memory_order_relaxed);
 	int fd = accept4(p->at.fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	uint16_t port;
-	char host[48];
+	struct address from;
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE)
@@ -189,8 +190,8 @@ static bool accept_one(struct port *p)
 		return true;
 	}
 	atomic_fetch_add_explicit(&web->clients, 1, memory_order_relaxed);
-	peer_describe(&peer, host, sizeof(host), &port);
-	web_worker_post_client(least_loaded(web), fd, host, p->tls);
+	address_of_peer(&peer, &from);
+	web_worker_post_client(least_loaded(web), fd, &from, p->tls);
 	return true;
 }
 
@@ -268,7 +269,7 @@ static bool start_workers(struct web *web)
 	while (web->worker_count < count) {
 		struct web_worker *w = &web->workers[web->worker_count];
 
-		if (!web_worker_init(w, web->worker_count++, web->config, &web->clients, web->log) || !web_worker_start(w))
+		if (!web_worker_init(w, web->worker_count++, web->config, &web->clients, web->log, web->limits) || !web_worker_start(w))
 			return false;
 	}
 	return true;
@@ -278,11 +279,9 @@ static bool open_log(struct web *web, char *why, size_t why_size)
 {
 	const char *path = web->config->web->access_log;
 
-	if (!path)
-		return true;
 	web->log = access_log_open(path);
 	if (!web->log)
-		snprintf(why, why_size, "[web] access_log %s: %s", path, strerror(errno));
+		snprintf(why, why_size, "[web] access_log %s: %s", path ? path : "", strerror(errno));
 	return web->log != NULL;
 }
 
@@ -293,8 +292,9 @@ static bool start(struct web *web, char *why, size_t why_size)
 		return false;
 	snprintf(why, why_size, "the web cannot be started: out of memory or threads");
 	web->max_clients = web->config->web->max_clients;
+	web->limits = limit_table_new(0);
 	web->base = event_base_new();
-	if (!web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size))
+	if (!web->limits || !web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size))
 		return false;
 	web->started = pthread_create(&web->thread, NULL, accept_all, web) == 0;
 	return web->started;
@@ -322,8 +322,9 @@ bool web_reload(struct web *web, struct settings *settings, char *why, size_t wh
 
 	if (!config)
 		return false;
-	if (web->log && config->web->access_log && !access_log_reopen(web->log, config->web->access_log)) {
-		snprintf(why, why_size, "[web] access_log %s: %s", config->web->access_log, strerror(errno));
+	if (!access_log_reopen(web->log, config->web->access_log)) {
+		snprintf(why, why_size, "[web] access_log %s: %s: make its directory writable for Tandem, or change the setting",
+			 config->web->access_log, strerror(errno));
 		web_config_unref(config);
 		return false;
 	}
@@ -392,6 +393,7 @@ void web_stop(struct web *web)
 	if (web->spare_fd >= 0)
 		close(web->spare_fd);
 	access_log_close(web->log);
+	limit_table_free(web->limits);
 	web_config_unref(web->config);
 	settings_unref(web->settings);
 	free(web);

@@ -1,5 +1,6 @@
 #include "web/worker.h"
 
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ static void note_time(struct web_worker *w)
 		return;
 	w->now_s = now;
 	http_date_put(now, date);
-	snprintf(w->standing, sizeof(w->standing), "Date: %s\r\nServer: Tandem\r\n", date);
+	snprintf(w->standing, sizeof(w->standing), "Date: %s\r\n", date);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -166,7 +167,7 @@ struct message {
 	struct web_config *config;
 	int fd;
 	bool tls;
-	char host[48];
+	struct address peer;
 };
 
 static void post(struct web_worker *w, const struct message *content, void (*deliver)(struct inbox_message *, void *))
@@ -190,7 +191,7 @@ static void deliver_client(struct inbox_message *message, void *owner)
 	atomic_fetch_sub_explicit(&w->client_count, 1, memory_order_relaxed); /* counted at hand-over, so that they are spread evenly */
 	if (w->draining)
 		close(m->fd);
-	if (w->draining || !connection_new(w, m->fd, m->host, m->tls))
+	if (w->draining || !connection_new(w, m->fd, &m->peer, m->tls))
 		atomic_fetch_sub_explicit(w->clients, 1, memory_order_relaxed);
 	free(m);
 }
@@ -232,11 +233,10 @@ static void deliver_stop(struct inbox_message *message, void *owner)
 	free(message);
 }
 
-void web_worker_post_client(struct web_worker *worker, int fd, const char *host, bool tls)
+void web_worker_post_client(struct web_worker *worker, int fd, const struct address *peer, bool tls)
 {
-	struct message m = { .fd = fd, .tls = tls };
+	struct message m = { .fd = fd, .tls = tls, .peer = *peer };
 
-	snprintf(m.host, sizeof(m.host), "%s", host);
 	atomic_fetch_add_explicit(&worker->client_count, 1, memory_order_relaxed);
 	post(worker, &m, deliver_client);
 }
@@ -282,9 +282,12 @@ static bool add_events(struct web_worker *w)
 }
 
 bool web_worker_init(struct web_worker *worker, unsigned number, struct web_config *config, _Atomic unsigned *clients,
-		     struct access_log *log)
+		     struct access_log *log, struct limit_table *limits)
 {
-	*worker = (struct web_worker){ .number = number, .config = web_config_ref(config), .clients = clients, .log = log };
+	*worker = (struct web_worker){ .number = number, .config = web_config_ref(config), .clients = clients, .log = log,
+				       .limits = limits };
+	if (RAND_bytes((unsigned char *)&worker->next_id, sizeof(worker->next_id)) != 1)
+		return false;
 	for (int i = 0; i < WEB_WAITS; i++)
 		TAILQ_INIT(&worker->waits[i]);
 	TAILQ_INIT(&worker->connections);

@@ -79,25 +79,27 @@ struct web_worker {
 	SLIST_HEAD(, freed_later) freed; /* likewise */
 	_Atomic unsigned *clients;   /* of all workers */
 	_Atomic unsigned client_count;
-	struct access_log *log; /* shared; NULL: none */
+	struct access_log *log; /* shared */
 	struct log_lines lines; /* this worker's, on their way there */
+	struct limit_table *limits; /* of all workers */
+	uint64_t next_id;	/* of a request; begins anywhere */
 	struct buf fields;	/* of the answer being begun */
 	struct roots roots;
 	uint64_t now_ms;	/* refreshed each tick */
 	time_t now_s;		/* wall clock, for Date */
-	char standing[80];	/* the fields of every answer: Date, as of this second, and Server */
+	char standing[80];	/* the field of every answer: Date, as of this second */
 	bool draining;
 };
 
 bool web_worker_init(struct web_worker *worker, unsigned number, struct web_config *config, _Atomic unsigned *clients,
-		     struct access_log *log) __attribute__((warn_unused_result));
+		     struct access_log *log, struct limit_table *limits) __attribute__((warn_unused_result));
 bool web_worker_start(struct web_worker *worker) __attribute__((warn_unused_result));
 /* Ends the thread if it runs, and frees everything. */
 void web_worker_fini(struct web_worker *worker);
 
 /* Any thread: */
 /* Takes the socket. `tls`: it came to a TLS listener. */
-void web_worker_post_client(struct web_worker *worker, int fd, const char *host, bool tls);
+void web_worker_post_client(struct web_worker *worker, int fd, const struct address *peer, bool tls);
 void web_worker_post_config(struct web_worker *worker, struct web_config *config);
 /* Idle connections are closed now, the others when they have been answered. */
 void web_worker_post_drain(struct web_worker *worker);
