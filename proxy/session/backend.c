@@ -328,6 +328,7 @@ bool backend_command(struct backend *backend, enum expect_what what, uint8_t com
 
 	wire_put_header(header, (uint32_t)len + 1, 0);
 	header[WIRE_HEADER_BYTES] = command;
+	backend_trace(backend, "sends of our own (%d): command %u %.*s", what, command, command == COM_QUERY ? (int)len : 0, (const char *)text);
 	backend_expect(backend, what, reply_to(command), PREPARED_NONE);
 	return io_sendv(&backend->io, pieces, len ? 2 : 1);
 }

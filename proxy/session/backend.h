@@ -133,6 +133,12 @@ void backend_relist(struct backend *backend);
 void backend_expect(struct backend *backend, enum expect_what what, enum reply_kind reply, uint32_t slot);
 /* Sends one packet with sequence 0 made of a command byte and text, and expects a reply to it. */
 bool backend_command(struct backend *backend, enum expect_what what, uint8_t command, const void *text, size_t len);
+/* Writes to the debug log what goes to the server or comes from it; in checked builds only, since statements may hold passwords. */
+#ifdef TANDEM_CHECKED
+#define backend_trace(backend, ...) log_debug(&(backend)->subject, __VA_ARGS__)
+#else
+#define backend_trace(backend, ...) ((void)0)
+#endif
 /* COM_RESET_CONNECTION and the set-up, pipelined; all replies swallowed as `what`. Afterwards the connection is as after login, but for
  * its schema and role. */
 bool backend_reset(struct backend *backend, enum expect_what what);

@@ -473,6 +473,8 @@ static void handle_item(struct backend *b, struct walk_item *item)
 {
 	struct expect *e = head_expect(b);
 
+	if (item->event == WALK_ERR || item->event == WALK_OK)
+		backend_trace(b, "%s, expected (%d): %.*s", item->event == WALK_OK ? "OK" : "ERR", e->what, item->event == WALK_OK ? 0 : (int)item->len - 3, item->data + 3);
 	if (item->event == WALK_ERR) {
 		b->has_diagnostics = true;
 		if (e->what == EXPECT_DROP)

@@ -507,6 +507,7 @@ static void send_statement(struct turn *t)
 	struct client *c = t->client;
 	bool ok = send_probe(t) && (!t->statement || prepare_packet(t));
 
+	backend_trace(b, "sends for client %u: command %u %.*s", c->id, t->command, t->text ? (int)t->text_len : 0, t->text ? t->text : "");
 	t->wait = WAIT_REPLY;
 	t->began_ms = c->worker->now_ms;
 	b->session = c->id;

@@ -7,7 +7,7 @@ A failure prints the seed, the session and its last steps. To look at it again:
     TANDEM_TEST_SEED=<seed>              the same scripts
     TANDEM_RANDOM_SESSION=<number>       that session alone
     TANDEM_RANDOM_ONLY=<episode>,...     only these kinds of episodes (names in random_ops.WEIGHTS)
-    TANDEM_RANDOM_KEEP_GOING=1           do not stop at the first difference: the session begins anew with fresh data
+    TANDEM_RANDOM_TRACE=1                the debug log of a checked build tells all that goes to servers (TANDEM_KEEP_LOGS keeps it)
 TANDEM_DIRECT=1 compares the primary with the model: it shows that the scripts themselves are deterministic.
 """
 import collections
@@ -62,6 +62,8 @@ def front(pair):
         return
     settings = {f"server {server.name}": {"max_connections": LIMIT} for server in pair.servers}
     settings["proxy"] = {"pool_wait": "60s"}
+    if os.environ.get("TANDEM_RANDOM_TRACE"):
+        settings["tandem"] = {"log_level": "debug"}
     with sandbox.Tandem(pair, settings, user=ACCOUNTS[0], password=ACCOUNTS[0]) as started:
         yield started
 
