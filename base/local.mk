@@ -24,5 +24,7 @@ libbase_a_SOURCES = \
 	base/pattern.h \
 	base/proxy_header.c \
 	base/proxy_header.h \
+	base/readiness.c \
+	base/readiness.h \
 	base/tls.c \
 	base/tls.h

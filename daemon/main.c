@@ -21,6 +21,7 @@
 #include "app/room.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/readiness.h"
 #include "daemon/config.h"
 #include "proxy/cluster/baseline.h"
 #include "daemon/wish.h"
@@ -225,6 +226,7 @@ static bool start(struct daemon *daemon)
 		return false;
 	}
 	log_ready(daemon->settings);
+	readiness_set(UNREADY_STARTING, false);
 	notify("READY=1");
 	return true;
 }
@@ -315,6 +317,7 @@ static void drain(struct daemon *daemon)
 {
 	log_info(NULL, "draining: clients have %d s to come to an end", DRAIN_MS / 1000);
 	notify("STOPPING=1");
+	readiness_set(UNREADY_DRAINING, true);
 	wish_close(&daemon->wish);
 	proxy_drain(daemon->proxy);
 	if (daemon->web)

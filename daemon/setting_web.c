@@ -314,6 +314,8 @@ static void check_target(struct config_load *load, const struct settings *settin
 			config_add_fault(load, "route", route->name, "to",
 					 "[route %s] to = static, but [site %s] has no root",
 					 route->name, site->host);
+	} else if (!strcmp(route->to, "ready")) {
+		route->target = WEB_READY;
 	} else if (!strncmp(route->to, "redirect:", 9) && colon[1]) {
 		route->target = WEB_REDIRECT;
 		route->argument = colon + 1;
@@ -323,7 +325,7 @@ static void check_target(struct config_load *load, const struct settings *settin
 		check_app(load, route, app_room_has(settings, colon + 1));
 	} else {
 		config_add_fault(load, "route", route->name, "to",
-				 "[route %s] to = %s: expected static, redirect:URL, app:NAME or upstream:NAME",
+				 "[route %s] to = %s: expected static, ready, redirect:URL, app:NAME or upstream:NAME",
 				 route->name, route->to);
 	}
 }

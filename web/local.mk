@@ -33,6 +33,8 @@ libweb_a_SOURCES = \
 	web/mime.h \
 	web/path.c \
 	web/path.h \
+	web/ready.c \
+	web/ready.h \
 	web/roots.c \
 	web/roots.h \
 	web/security.c \

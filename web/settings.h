@@ -42,6 +42,7 @@ struct web_site {
 enum web_target {
 	WEB_STATIC,   /* the site's root */
 	WEB_REDIRECT, /* elsewhere */
+	WEB_READY,    /* whether this daemon should be sent work */
 	WEB_UPSTREAM, /* a group of servers */
 	WEB_APP,      /* an application in this process */
 };

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/readiness.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/listener.h"
 #include "proxy/session/worker.h"
@@ -47,6 +48,7 @@ static void on_publish(void *owner, struct snapshot *snapshot)
 	if (p->snapshot)
 		snapshot_unref(p->snapshot);
 	p->snapshot = snapshot_ref(snapshot);
+	readiness_set(UNREADY_NO_PRIMARY, snapshot->primary < 0);
 	pthread_cond_signal(&p->first);
 	for (unsigned i = 0; p->workers_ready && i < p->shared.worker_count; i++)
 		worker_post_snapshot(&p->shared.workers[i], snapshot);
