@@ -12,6 +12,7 @@
 #include "web/gateway.h"
 #include "web/guard.h"
 #include "web/path.h"
+#include "web/ready.h"
 #include "web/security.h"
 #include "web/status.h"
 
@@ -56,9 +57,11 @@ static void deny(struct exchange *x, struct http_verdict verdict, unsigned retry
 
 static const struct responder *choose(struct exchange *x)
 {
+	x->route = web_find_route(x->config->web, x->site, x->path);
+	if (x->route && x->route->target == WEB_READY)
+		return &ready_responder; /* balancers ask in clear */
 	if (x->site->redirect_https && !x->tls)
 		return &https_responder;
-	x->route = web_find_route(x->config->web, x->site, x->path);
 	if (x->route && x->route->target == WEB_REDIRECT)
 		return &redirect_responder;
 	if (x->route && x->route->target == WEB_APP)
