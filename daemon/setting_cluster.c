@@ -14,6 +14,10 @@ static const char *const fence[] = { "required", "best_effort", NULL };
 #define MONITOR(field)	   offsetof(struct monitor_settings, field)
 #define REPLICATION(field) offsetof(struct replication_settings, field)
 #define SERVER(field)	   offsetof(struct server_settings, field)
+#define WITNESS(field)	   offsetof(struct witness_settings, field)
+#define PEER(field)	   offsetof(struct peer_settings, field)
+
+enum { SECRET_MIN = 16, CLUSTER_NAME_MAX = 24, TANDEM_NAME_MAX = 63 };
 
 static const struct setting monitor_rows[] = {
 	{ "user", OTHER(text, MONITOR(user), NULL), SETTING_REQUIRED,
@@ -51,6 +55,9 @@ static const struct setting monitor_rows[] = {
 	  "http:// address to which each event of the cluster is posted as JSON." },
 	{ "hook_timeout", DURATION(MONITOR(hook_timeout_ms), "10s", "100ms", "1h"), 0,
 	  "Time for one run of fence_command or event_command, or one post." },
+	{ "lease", DURATION(MONITOR(lease_ms), "2s", "1s", "1min"), 0,
+	  "With [peer] or [witness] sections: a Tandem that cannot renew its votes for so long sends no writes, and another one "
+	  "may lead. The same at all Tandems of the cluster." },
 	{ 0 },
 };
 
@@ -77,6 +84,22 @@ static const struct setting server_rows[] = {
 	  "and with its name." },
 	{ "tls_ca", OTHER(file, SERVER(tls_ca), NULL), 0,
 	  "PEM file with the CA certificates to trust. Default: the system's." },
+	{ 0 },
+};
+
+static const struct setting witness_rows[] = {
+	{ "address", OTHER(address, WITNESS(address), NULL), SETTING_REQUIRED,
+	  "Where Tandem reaches it; port 3306 when none is given." },
+	{ "user", OTHER(text, WITNESS(user), NULL), 0, "Account there; it needs no rights. Default: [monitor] user." },
+	{ "password", OTHER(secret, WITNESS(password), NULL), 0, "Its password. Default: [monitor] password." },
+	{ "tls", CHOICE(WITNESS(tls), "preferred", server_tls), 0, "TLS to it, as for a [server]." },
+	{ "tls_ca", OTHER(file, WITNESS(tls_ca), NULL), 0,
+	  "PEM file with the CA certificates to trust. Default: the system's." },
+	{ 0 },
+};
+
+static const struct setting peer_rows[] = {
+	{ "address", OTHER(address, PEER(address), NULL), SETTING_REQUIRED, "Its [tandem] peer_listen, as reached from here." },
 	{ 0 },
 };
 
@@ -108,6 +131,38 @@ static bool add_server(struct settings *settings, const char *name)
 	settings->servers = servers;
 	servers[settings->server_count] = (struct server_settings){ .name = strdup(name) };
 	return servers[settings->server_count++].name != NULL;
+}
+
+static void *witness_at(struct settings *settings, size_t index)
+{
+	return &settings->witnesses[index];
+}
+
+static bool add_witness(struct settings *settings, const char *name)
+{
+	struct witness_settings *list = realloc(settings->witnesses, (settings->witness_count + 1) * sizeof(*list));
+
+	if (!list)
+		return false;
+	settings->witnesses = list;
+	list[settings->witness_count] = (struct witness_settings){ .name = strdup(name) };
+	return list[settings->witness_count++].name != NULL;
+}
+
+static void *peer_at(struct settings *settings, size_t index)
+{
+	return &settings->peers[index];
+}
+
+static bool add_peer(struct settings *settings, const char *name)
+{
+	struct peer_settings *list = realloc(settings->peers, (settings->peer_count + 1) * sizeof(*list));
+
+	if (!list)
+		return false;
+	settings->peers = list;
+	list[settings->peer_count] = (struct peer_settings){ .name = strdup(name) };
+	return list[settings->peer_count++].name != NULL;
 }
 
 /* Two names for one server would count its votes, its connections and its lag twice. */
@@ -145,6 +200,41 @@ static void check_monitor(struct config_load *load, const struct monitor_setting
 				 monitor->event_url);
 }
 
+/* A witness at the address of a server would give that one two votes. */
+static void check_witness(struct config_load *load, const struct settings *settings, size_t index)
+{
+	const struct witness_settings *w = &settings->witnesses[index];
+
+	for (size_t i = 0; i < settings->server_count; i++)
+		if (w->address && settings->servers[i].address && !strcmp(w->address, settings->servers[i].address))
+			config_add_fault(load, "witness", w->name, NULL, "[witness %s] has the address of [server %s]: it would vote twice",
+					 w->name, settings->servers[i].name);
+	for (size_t i = 0; i < index; i++)
+		if (w->address && settings->witnesses[i].address && !strcmp(w->address, settings->witnesses[i].address))
+			config_add_fault(load, "witness", w->name, NULL, "[witness %s] has the address of [witness %s]: it would vote twice",
+					 w->name, settings->witnesses[i].name);
+}
+
+static void check_peers(struct config_load *load, const struct settings *settings)
+{
+	const struct peer_settings *first = settings->peers;
+
+	if (settings->name && strlen(settings->name) > TANDEM_NAME_MAX)
+		config_add_fault(load, "tandem", NULL, "name", "[tandem] name: longer than %d characters", TANDEM_NAME_MAX);
+	if (settings->cluster && strlen(settings->cluster) > CLUSTER_NAME_MAX)
+		config_add_fault(load, "tandem", NULL, "cluster", "[tandem] cluster: longer than %d characters", CLUSTER_NAME_MAX);
+	if (settings->cluster && strpbrk(settings->cluster, "'\\\""))
+		config_add_fault(load, "tandem", NULL, "cluster", "[tandem] cluster: may have no quotes and backslashes");
+	if (settings->peer_secret && strlen(settings->peer_secret) < SECRET_MIN)
+		config_add_fault(load, "tandem", NULL, "peer_secret",
+				 "[tandem] peer_secret: shorter than %d characters; `openssl rand -hex 32` makes a good one", SECRET_MIN);
+	if (first && !settings->peer_secret)
+		config_add_fault(load, "peer", first->name, NULL, "[peer %s] needs [tandem] peer_secret, the same at both", first->name);
+	if (first && !settings->peer_listen)
+		config_add_fault(load, "peer", first->name, NULL, "[peer %s] needs [tandem] peer_listen, where it reaches this Tandem",
+				 first->name);
+}
+
 static void check(struct config_load *load, const struct settings *settings)
 {
 	if (!config_has_section(load, "server"))
@@ -155,6 +245,9 @@ static void check(struct config_load *load, const struct settings *settings)
 		check_address(load, settings, i);
 		check_ca(load, &settings->servers[i]);
 	}
+	for (size_t i = 0; i < settings->witness_count; i++)
+		check_witness(load, settings, i);
+	check_peers(load, settings);
 }
 
 static const struct section sections[] = {
@@ -163,8 +256,9 @@ static const struct section sections[] = {
 	  "How servers replicate." },
 	{ "server", SECTION_MANY, server_rows, server_at, add_server,
 	  "A database server; at least one." },
-	{ .name = "witness", .kind = SECTION_LATER },
-	{ .name = "peer", .kind = SECTION_LATER },
+	{ "witness", SECTION_MANY, witness_rows, witness_at, add_witness,
+	  "A vote beside the servers' own, so that a majority is left when one is lost." },
+	{ "peer", SECTION_MANY, peer_rows, peer_at, add_peer, "Another Tandem of the same cluster." },
 	{ 0 },
 };
 

@@ -24,6 +24,14 @@ static const struct setting tandem_rows[] = {
 	  "Form of the log lines on standard error." },
 	{ "log_level", CHOICE(TANDEM(log_level), "info", log_levels), 0,
 	  "The least important lines that are still written." },
+	{ "name", OTHER(text, TANDEM(name), NULL), SETTING_RESTART,
+	  "What the other Tandems of the cluster call this one in their [peer NAME]. Default: the host's name." },
+	{ "cluster", OTHER(text, TANDEM(cluster), "main"), SETTING_RESTART,
+	  "The cluster's name, the same at all its Tandems: clusters that share a [witness] need different ones." },
+	{ "peer_listen", OTHER(address, TANDEM(peer_listen), NULL), SETTING_RESTART,
+	  "Where the other Tandems of the cluster reach this one." },
+	{ "peer_secret", OTHER(secret, TANDEM(peer_secret), NULL), SETTING_RESTART,
+	  "The same at all Tandems of the cluster: by it they know each other. At least 16 characters." },
 	{ 0 },
 };
 

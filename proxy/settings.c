@@ -40,6 +40,21 @@ static void fini_server(struct server_settings *server)
 	free(server->tls_ca);
 }
 
+static void fini_witness(struct witness_settings *witness)
+{
+	free(witness->name);
+	free(witness->address);
+	free(witness->user);
+	free_secret(witness->password);
+	free(witness->tls_ca);
+}
+
+static void fini_peer(struct peer_settings *peer)
+{
+	free(peer->name);
+	free(peer->address);
+}
+
 static void fini_rule(struct rule_settings *rule)
 {
 	free(rule->name);
@@ -53,6 +68,10 @@ static void fini_rule(struct rule_settings *rule)
 static void free_settings(struct settings *settings)
 {
 	free(settings->state_dir);
+	free(settings->name);
+	free(settings->cluster);
+	free(settings->peer_listen);
+	free_secret(settings->peer_secret);
 	fini_proxy(&settings->proxy);
 	fini_monitor(&settings->monitor);
 	free(settings->replication.user);
@@ -60,6 +79,12 @@ static void free_settings(struct settings *settings)
 	for (size_t i = 0; i < settings->server_count; i++)
 		fini_server(&settings->servers[i]);
 	free(settings->servers);
+	for (size_t i = 0; i < settings->witness_count; i++)
+		fini_witness(&settings->witnesses[i]);
+	free(settings->witnesses);
+	for (size_t i = 0; i < settings->peer_count; i++)
+		fini_peer(&settings->peers[i]);
+	free(settings->peers);
 	for (size_t i = 0; i < settings->user_count; i++) {
 		free(settings->users[i].name);
 		free_secret(settings->users[i].password);

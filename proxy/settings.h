@@ -29,6 +29,22 @@ struct server_settings {
 	char *tls_ca; /* NULL: system */
 };
 
+/* A third vote beside the servers: anything that speaks GET_LOCK. Its account is the monitor's unless it has its own. */
+struct witness_settings {
+	char *name;
+	char *address;
+	char *user;	/* NULL: the monitor's */
+	char *password; /* NULL: the monitor's; wiped when freed */
+	enum tls_mode tls;
+	char *tls_ca;
+};
+
+/* Another Tandem of the same cluster. */
+struct peer_settings {
+	char *name;    /* as its own [tandem] name says */
+	char *address; /* its peer_listen */
+};
+
 struct user_settings {
 	char *name;
 	char *password; /* may be ""; wiped when freed */
@@ -89,6 +105,7 @@ struct monitor_settings {
 	char *event_command;   /* NULL: none */
 	char *event_url;       /* NULL: none. http:// only */
 	uint32_t hook_timeout_ms; /* 10000: for each run of a fence or event hook */
+	uint32_t lease_ms; /* 2000: a vote that is not renewed for so long is void */
 };
 
 struct replication_settings {
@@ -110,11 +127,19 @@ struct settings {
 	char *state_dir;
 	int log_format; /* enum log_format */
 	int log_level;	/* enum log_level */
+	char *name;	   /* this Tandem, as its peers call it; NULL: the host's name */
+	char *cluster;	   /* in the names of votes, so that clusters may share a witness */
+	char *peer_listen; /* NULL: no peer can connect */
+	char *peer_secret; /* shared by all peers; NULL: none. Wiped when freed */
 	struct proxy_settings proxy;
 	struct monitor_settings monitor;
 	struct replication_settings replication;
 	struct server_settings *servers;
 	size_t server_count;
+	struct witness_settings *witnesses;
+	size_t witness_count;
+	struct peer_settings *peers;
+	size_t peer_count;
 	struct user_settings *users;
 	size_t user_count;
 	struct rule_settings *rules; /* in the order of the file */

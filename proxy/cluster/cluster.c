@@ -18,6 +18,7 @@
 #include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/sentry.h"
+#include "proxy/cluster/vote.h"
 
 enum { LONGEST_SLEEP_MS = 1000, RECOVERY_PAUSE_MS = 500, RECOVERY_LOOK_MS = 50 };
 
@@ -339,6 +340,7 @@ static void publish(struct cluster *c, struct snapshot *snapshot)
 	if (!snapshot)
 		return;
 	c->listener.publish(c->owner, snapshot);
+	votes_wake(c);
 	snapshot_unref(snapshot);
 }
 
@@ -522,10 +524,11 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 		goto failed;
 	pthread_mutex_lock(&c->lock);
 	recall_last_operation(c);
+	c->has_lease = settings->peer_count || settings->witness_count;
 	first = cluster_make_snapshot(c);
 	pthread_mutex_unlock(&c->lock);
 	publish(c, first);
-	if (!sentry_start(c)) {
+	if (!votes_start(c) || !sentry_start(c)) {
 		log_error(NULL, "cluster watch: no thread: %s", strerror(errno));
 		goto failed;
 	}
@@ -536,6 +539,7 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 	log_error(NULL, "cluster watch: no thread: %s", strerror(error));
 failed:
 	if (c) {
+		votes_stop(c);
 		stop_members(c);
 		free_cluster(c);
 	}
@@ -558,6 +562,7 @@ void cluster_stop(struct cluster *cluster)
 	pthread_join(cluster->thread, NULL);
 	if (cluster->recovery_started)
 		pthread_join(cluster->recovery, NULL);
+	votes_stop(cluster);
 	stop_members(cluster);
 	free_cluster(cluster);
 }

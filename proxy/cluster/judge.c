@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/lease.h"
 #include "proxy/cluster/roles.h"
 
 static const char *role_word(enum server_role role)
@@ -31,9 +32,18 @@ static uint64_t epoch_of(const struct member *m)
 	return written > remembered ? written : remembered;
 }
 
+/* Whoever leads says that another server is the primary: this one has lost the role where that was decided. */
+static enum server_role role_before(const struct member *m)
+{
+	uint32_t heard = m->cluster->heard_id;
+
+	return heard && m->role == ROLE_PRIMARY && m->has_seen && m->seen.server_id != heard ? ROLE_STRAY : m->role;
+}
+
 static struct role_view view_of(const struct member *m)
 {
 	const struct server_settings *own = &m->settings->servers[m->settings_index];
+	bool is_heard = m->cluster->heard_id && m->has_seen && m->seen.server_id == m->cluster->heard_id;
 
 	return (struct role_view){
 		.name = m->server->name,
@@ -41,9 +51,9 @@ static struct role_view view_of(const struct member *m)
 		.replication_address = own->replication_address,
 		.health = m->health,
 		.seen = m->has_seen ? &m->seen : NULL,
-		.was = m->role,
+		.was = role_before(m),
 		.trouble = m->trouble[0] ? m->trouble : NULL,
-		.epoch = epoch_of(m),
+		.epoch = is_heard ? UINT64_MAX : epoch_of(m),
 	};
 }
 
@@ -225,6 +235,8 @@ void cluster_enthrone(struct cluster *cluster, struct member *primary)
 		if (cluster->members[i] == primary)
 			verdict.primary = (int)i;
 	cluster->root = verdict.primary;
+	cluster->lease_id = cluster->trusted_id = primary->seen.server_id;
+	cluster->trusted_until_ms = clock_ms() + LEASE_OWN_MS(cluster->settings->monitor.lease_ms);
 	for (size_t i = 0; i < cluster->member_count; i++) {
 		struct member *m = cluster->members[i];
 
@@ -233,7 +245,7 @@ void cluster_enthrone(struct cluster *cluster, struct member *primary)
 		if (m == primary)
 			set_role(m, ROLE_PRIMARY, cluster);
 		else if (m->role == ROLE_PRIMARY || m->role == ROLE_REPLICA)
-			set_role(m, m->role == ROLE_PRIMARY && m->health != HEALTH_UP ? ROLE_STRAY : ROLE_REPLICA, cluster);
+			set_role(m, m->role == ROLE_PRIMARY && (m->health != HEALTH_UP || m->came_back) ? ROLE_STRAY : ROLE_REPLICA, cluster);
 		m->is_astray |= m != primary && m->role != ROLE_UNKNOWN;
 		m->rejoin_ms = m->judged_epoch = 0;
 	}

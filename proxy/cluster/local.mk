@@ -34,6 +34,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/judge.c \
 	proxy/cluster/lag.c \
 	proxy/cluster/lag.h \
+	proxy/cluster/lease.c \
+	proxy/cluster/lease.h \
 	proxy/cluster/line.c \
 	proxy/cluster/line.h \
 	proxy/cluster/member.h \
@@ -66,6 +68,10 @@ libcluster_a_SOURCES = \
 	proxy/cluster/status.h \
 	proxy/cluster/variables.c \
 	proxy/cluster/variables.h \
+	proxy/cluster/vote.c \
+	proxy/cluster/vote.h \
+	proxy/cluster/voter.c \
+	proxy/cluster/voter.h \
 	proxy/cluster/watcher.c \
 	proxy/cluster/watcher.h \
 	proxy/settings.c \

@@ -78,6 +78,8 @@ struct member {
 	bool lagging; /* as last judged while there was a primary */
 	uint64_t epoch;
 	bool logged_broken;
+	bool came_back; /* restarted while it had the role, and not writable since */
+	bool had_waited; /* as a writable primary it waited for its replicas when last seen */
 	bool link_told; /* what a failover would need of its link was looked at and told */
 	bool is_astray; /* it belonged to the cluster at the last change of the primary, and was not seen to follow the new one */
 	uint64_t rejoin_ms;    /* clock_ms(): no attempt to re-join it before */
@@ -99,6 +101,7 @@ struct cluster {
 	struct history *history;
 	struct hooks *hooks;
 	struct sentry *sentry;
+	struct votes *votes;
 	bool votes_told; /* that two servers are no majority; under the lock */
 	_Atomic bool stopping; /* cluster_stop() was called */
 	struct cluster_listener listener;
@@ -137,6 +140,12 @@ struct cluster {
 	uint64_t fork_number;
 	struct gtid_set fork;
 	int gate_fd; /* eventfd: cluster_gate_moved() */
+	/* vote.c: */
+	bool has_lease;	   /* writes need one */
+	uint32_t lease_id; /* server id of the primary for which it is good now; 0 none */
+	uint32_t heard_id; /* of the primary, as whoever leads says; 0: nobody does, or this Tandem leads */
+	uint32_t trusted_id; /* an operation has just made it the primary: good without votes until */
+	uint64_t trusted_until_ms; /* clock_ms() */
 
 	/* The coordinator's own. */
 	pthread_t recovery; /* operation_recover() */

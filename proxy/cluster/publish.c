@@ -79,6 +79,14 @@ static void fill_reference(struct snapshot *s, const struct cluster *c, int refe
 	s->skip_name_resolve = seen->skip_name_resolve;
 }
 
+/* Votes say whether writes may go where the roles say. */
+static enum gate gate_of(const struct cluster *c)
+{
+	if (!c->has_lease || c->primary < 0 || c->members[c->primary]->seen.server_id == c->lease_id)
+		return c->gate;
+	return GATE_SHUT;
+}
+
 struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 {
 	struct snapshot *s = calloc(1, sizeof(*s));
@@ -90,7 +98,7 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 	s->number = ++cluster->number;
 	s->settings = settings_ref(cluster->settings);
 	s->primary = cluster->primary;
-	s->gate = cluster->gate;
+	s->gate = gate_of(cluster);
 	if (!cluster->gate_number)
 		cluster->gate_number = s->number;
 	s->fork_number = cluster->fork_number;

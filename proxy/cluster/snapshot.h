@@ -35,12 +35,15 @@ enum server_health {
 
 /*
  * The hold of a promotion. HOLD: no new transaction and no autocommit write is sent; transactions already open go on, so that those
- * that have written can end. SEALED: no write at all is sent, not even in an open transaction. Reads pass always.
+ * that have written can end. SEALED: no write at all is sent, not even in an open transaction. SHUT: this Tandem does not know whether
+ * another one has made another server the primary meanwhile (vote.h), so nothing of an open transaction is sent either, nor its COMMIT.
+ * Reads pass always.
  */
 enum gate {
 	GATE_OPEN,
 	GATE_HOLD,
 	GATE_SEALED,
+	GATE_SHUT,
 };
 
 struct server_waiter; /* proxy/session: a worker waiting for a connection at the limit */

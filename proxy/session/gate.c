@@ -110,8 +110,10 @@ static bool must_wait(const struct turn *t)
 
 	if (gate == GATE_OPEN || t->task == TASK_VERIFY)
 		return false;
+	if (gate == GATE_SHUT && c->trx && !c->trx->is_replica && c->wrote)
+		return t->is_long || t->meaning->verb != SQL_ROLLBACK;
 	if (c->trx)
-		return gate == GATE_SEALED && !c->trx->is_replica && !c->wrote && gate_may_write(t);
+		return gate >= GATE_SEALED && !c->trx->is_replica && !c->wrote && gate_may_write(t);
 	return gate_may_write(t) || opens_transaction(t) || would_pin(t);
 }
 
@@ -138,8 +140,12 @@ void gate_release(struct turn *turn)
 
 void gate_give_up(struct turn *turn)
 {
+	const char *why = turn->client->worker->snapshot->gate == GATE_SHUT
+				  ? "this Tandem reaches too few votes to know where writes may go"
+				  : "the primary is changing and takes no writes";
+
 	turn_fail(turn, ER_LOCK_WAIT_TIMEOUT, "HY000",
-		  "tandem: the primary is changing and takes no writes; waited %u ms (primary_wait); try again",
+		  "tandem: %s; waited %u ms (primary_wait); try again", why,
 		  worker_settings(turn->client->worker)->primary_wait_ms);
 }
 

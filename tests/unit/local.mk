@@ -16,6 +16,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_http.c \
+	tests/unit/test_lease.c \
 	tests/unit/test_memory.c \
 	tests/unit/test_pins.c \
 	tests/unit/test_promotion.c \

@@ -12,6 +12,7 @@
 	SUITE(fastcgi) \
 	SUITE(gtid) \
 	SUITE(http) \
+	SUITE(lease) \
 	SUITE(memory) \
 	SUITE(pins) \
 	SUITE(promotion) \

@@ -188,11 +188,10 @@ static void test_warnings(void)
 	static const struct {
 		const char *text, *said;
 	} rows[] = {
-		{ MINIMUM "[admin]\nlisten = x\n[peer a]\n[admin]\n",
-		  "7: warning: [peer]: this version does not act on such sections\n"
-		  "6: warning: [admin] listen: this version does not act on it\n" },
-		{ MINIMUM "[witness w1]\naddress = x\n[witness w2]\n",
-		  "5: warning: [witness]: this version does not act on such sections\n" },
+		{ MINIMUM "[admin]\nlisten = x\n", "6: warning: [admin] listen: this version does not act on it\n" },
+		{ MINIMUM "[witness w1]\naddress = x\n[peer t2]\naddress = y:1\n[tandem]\npeer_listen = z:1\n"
+			  "peer_secret = 0123456789abcdef\n",
+		  "" },
 		{ MINIMUM "[monitor]\nfailover = auto\n", "" },
 		{ MINIMUM "[monitor]\nfailover = manual\nfailover_holddown = 10min\ndurability = "
 			  "available\n"
@@ -245,6 +244,14 @@ static void test_faults(void)
 		{ MINIMUM "[server db2]\naddress = db1:3306\n",
 		  "5: [server db2] has the address of [server db1]\n" },
 		{ MINIMUM "[server db2]\n", "5: [server db2]: address is missing\n" },
+		{ MINIMUM "[witness w]\naddress = db1\n", "5: [witness w] has the address of [server db1]: it would vote twice\n" },
+		{ MINIMUM "[witness w]\naddress = x\n[witness v]\naddress = x\n",
+		  "7: [witness v] has the address of [witness w]: it would vote twice\n" },
+		{ MINIMUM "[peer t2]\naddress = x:1\n", "5: [peer t2] needs [tandem] peer_secret, the same at both\n"
+							"5: [peer t2] needs [tandem] peer_listen, where it reaches this Tandem\n" },
+		{ MINIMUM "[tandem]\npeer_secret = short\ncluster = a'b\n",
+		  "7: [tandem] cluster: may have no quotes and backslashes\n"
+		  "6: [tandem] peer_secret: shorter than 16 characters; `openssl rand -hex 32` makes a good one\n" },
 		{ MINIMUM "[server]\naddress = x\n", "5: [server] needs a name: [server NAME]\n" },
 		{ MINIMUM "[server a b]\n",
 		  "5: [server a b]: a name has only letters, digits and the signs _ . -\n" },

@@ -1,0 +1,238 @@
+#include "proxy/cluster/voter.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+enum { RETRY_MS = 250, IDLE_MS = 60000, STATEMENT_BYTES = 8192 };
+
+/* Server names as MySQL has them are too long for its lock names, and may differ from Tandem to Tandem; server ids do not. */
+#define VOTE_LOCK "'tandem.%s.leader'"
+#define WORD_LOCK "'tandem.%s.primary.%u'"
+
+static bool say(struct voter *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool say(struct voter *v, const char *format, ...)
+{
+	char statement[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(statement, sizeof(statement), format, args);
+	va_end(args);
+	mysql_free_result(line_query(&v->line, statement));
+	return v->line.error == 0;
+}
+
+/* The one value of a question; -1 for SQL NULL and failures. */
+static long long ask(struct voter *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static long long ask(struct voter *v, const char *format, ...)
+{
+	char statement[512];
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+	long long value = -1;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(statement, sizeof(statement), format, args);
+	va_end(args);
+	result = line_query(&v->line, statement);
+	row = result ? mysql_fetch_row(result) : NULL;
+	if (row && row[0])
+		value = (long long)row_number(row, 0);
+	mysql_free_result(result);
+	return value;
+}
+
+static void forget(struct voter *v)
+{
+	line_close(&v->line);
+	v->holds = false;
+	v->held_word = 0;
+}
+
+static bool connect_voter(struct voter *v, const struct voter_order *o)
+{
+	if (v->line.mysql)
+		return true;
+	forget(v);
+	v->line.patience_s = (o->lease_ms + 999) / 1000;
+	if (!line_open(&v->line, &v->server, &v->account))
+		return false;
+	/* Whole seconds, rounded up: the server must not give the vote away before this Tandem has stopped relying on it. */
+	return say(v, "SET SESSION wait_timeout = %u", (o->lease_ms + 999) / 1000);
+}
+
+static bool take_or_leave(struct voter *v, const struct voter_order *o)
+{
+	if (o->want && !v->holds)
+		v->holds = ask(v, "SELECT GET_LOCK(" VOTE_LOCK ", 0)", o->cluster) == 1;
+	else if (!o->want && v->holds)
+		v->holds = ask(v, "SELECT RELEASE_LOCK(" VOTE_LOCK ")", o->cluster) < 0;
+	return v->line.error == 0;
+}
+
+static bool tell_word(struct voter *v, const struct voter_order *o)
+{
+	uint32_t word = v->holds ? o->word : 0;
+
+	if (v->held_word == word)
+		return true;
+	if (v->held_word && !say(v, "DO RELEASE_LOCK(" WORD_LOCK ")", o->cluster, v->held_word))
+		return false;
+	v->held_word = 0;
+	if (word && ask(v, "SELECT GET_LOCK(" WORD_LOCK ", 0)", o->cluster, word) == 1)
+		v->held_word = word;
+	return v->line.error == 0;
+}
+
+static size_t write_question(const struct voter_order *o, char *out, size_t size)
+{
+	size_t len = (size_t)snprintf(out, size, "SELECT CONNECTION_ID(), IS_USED_LOCK(" VOTE_LOCK ")", o->cluster);
+
+	for (size_t i = 0; i < o->server_count && len < size; i++)
+		len += (size_t)snprintf(out + len, size - len, ", IS_USED_LOCK(" WORD_LOCK ")", o->cluster, o->server_ids[i]);
+	return len;
+}
+
+/* Who has the vote, and what he says. The answer also keeps the connection from its wait_timeout. */
+static bool look(struct voter *v, const struct voter_order *o, struct lease_paper *paper)
+{
+	char question[STATEMENT_BYTES];
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+
+	if (write_question(o, question, sizeof(question)) >= sizeof(question)) {
+		line_set_error(&v->line, "too many servers for one question");
+		return false;
+	}
+	result = line_query(&v->line, question);
+	row = result ? mysql_fetch_row(result) : NULL;
+	if (row) {
+		unsigned long long own = row_number(row, 0), holder = row_number(row, 1);
+
+		paper->mine = v->holds = holder && holder == own;
+		paper->taken = holder && holder != own;
+		for (size_t i = 0; holder && i < o->server_count; i++)
+			if (row_number(row, 2 + (unsigned)i) == holder)
+				paper->primary_id = o->server_ids[i];
+	}
+	mysql_free_result(result);
+	return row != NULL;
+}
+
+/* The time is taken first: the vote is good for a lease from then at the least. */
+static bool vote(struct voter *v, const struct voter_order *o, struct lease_paper *paper)
+{
+	*paper = (struct lease_paper){ .asked_ms = clock_ms() };
+	if (connect_voter(v, o) && take_or_leave(v, o) && tell_word(v, o) && look(v, o, paper))
+		return true;
+	forget(v);
+	return false;
+}
+
+/* By name, not by closing: the server would see that a little later, and whoever asks next would find the vote taken. */
+static void leave(struct voter *v, const struct voter_order *o)
+{
+	if (v->line.mysql && v->held_word && !say(v, "DO RELEASE_LOCK(" WORD_LOCK ")", o->cluster, v->held_word))
+		line_close(&v->line);
+	if (v->line.mysql && v->holds && !say(v, "DO RELEASE_LOCK(" VOTE_LOCK ")", o->cluster))
+		line_close(&v->line);
+	forget(v);
+}
+
+/* A paper that could not be renewed stays: it is as good as its time. */
+static int take_turn(struct voter *v, const struct voter_order *o)
+{
+	struct lease_paper paper = { 0 };
+	bool ok = false;
+
+	if (o->active)
+		ok = vote(v, o, &paper);
+	else
+		leave(v, o);
+	pthread_mutex_lock(v->lock);
+	if (ok || !o->active)
+		v->paper = paper;
+	v->served = o->round;
+	snprintf(v->trouble, sizeof(v->trouble), "%.199s", ok || !o->active ? "" : v->line.error_text);
+	pthread_mutex_unlock(v->lock);
+	v->voted(v->owner);
+	return !o->active ? IDLE_MS : ok ? (int)o->lease_ms / 5 : RETRY_MS;
+}
+
+static bool copy_order(struct voter *v, struct voter_order *out)
+{
+	bool go;
+
+	pthread_mutex_lock(v->lock);
+	*out = *v->order;
+	go = !v->stop;
+	pthread_mutex_unlock(v->lock);
+	return go;
+}
+
+static void *run_voter(void *arg)
+{
+	struct voter *v = arg;
+	struct pollfd fd = { .fd = v->wake_fd, .events = POLLIN };
+	struct voter_order order;
+	uint64_t count;
+
+	mysql_thread_init();
+	while (copy_order(v, &order)) {
+		if (poll(&fd, 1, take_turn(v, &order)) > 0)
+			while (read(v->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+				;
+	}
+	leave(v, &order);
+	mysql_thread_end();
+	return NULL;
+}
+
+bool voter_start(struct voter *voter)
+{
+	int error;
+
+	line_init(&voter->line);
+	voter->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	error = voter->wake_fd < 0 ? errno : pthread_create(&voter->thread, NULL, run_voter, voter);
+	if (!error)
+		return true;
+	if (voter->wake_fd >= 0)
+		close(voter->wake_fd);
+	line_fini(&voter->line);
+	errno = error;
+	return false;
+}
+
+void voter_wake(struct voter *voter)
+{
+	uint64_t one = 1;
+
+	while (write(voter->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void voter_tell_to_stop(struct voter *voter)
+{
+	pthread_mutex_lock(voter->lock);
+	voter->stop = true;
+	pthread_mutex_unlock(voter->lock);
+	voter_wake(voter);
+}
+
+void voter_join(struct voter *voter)
+{
+	pthread_join(voter->thread, NULL);
+	line_fini(&voter->line);
+	close(voter->wake_fd);
+}
