@@ -471,6 +471,11 @@ void io_resume(struct io *io)
 		event_active(&io->read_event, EV_READ, 0);
 }
 
+bool io_speaks(const struct io *io, const char *protocol)
+{
+	return io->tls && io_tls_speaks(io, protocol);
+}
+
 void io_detach(struct io *io)
 {
 	assert(io->state == IO_OPEN && io_unsent(io) == 0);

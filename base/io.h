@@ -126,6 +126,9 @@ void io_resume(struct io *io);
 bool io_start_tls(struct io *io, SSL_CTX *ctx, bool server, const char *host, bool verify_host, const uint8_t *early,
 		  size_t early_len) __attribute__((warn_unused_result));
 
+/* The protocol that both sides have agreed on while TLS shook hands (ALPN). */
+bool io_speaks(const struct io *io, const char *protocol);
+
 /* Moves a connection between threads: io_detach on the old thread (nothing may be in flight on it: no unsent bytes,
  * no bytes held back), then io_attach on the new one. TLS state moves along. */
 void io_detach(struct io *io);

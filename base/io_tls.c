@@ -431,6 +431,15 @@ void io_tls_close(struct io *io)
 	io->tls = NULL;
 }
 
+bool io_tls_speaks(const struct io *io, const char *protocol)
+{
+	const unsigned char *name;
+	unsigned len;
+
+	SSL_get0_alpn_selected(io->tls->ssl, &name, &len);
+	return len == strlen(protocol) && !memcmp(name, protocol, len);
+}
+
 const char *io_tls_error_text(const struct io *io)
 {
 	return io->tls->why[0] ? io->tls->why : "TLS failure";

@@ -38,5 +38,6 @@ bool io_tls_attach(struct io *io);
 void io_tls_finish_sending(struct io *io);
 void io_tls_close(struct io *io);
 const char *io_tls_error_text(const struct io *io);
+bool io_tls_speaks(const struct io *io, const char *protocol);
 
 #endif

@@ -40,6 +40,7 @@ static const struct setting web_rows[] = {
 	  "An upstream server that says nothing for this long is given up, with 504." },
 	{ "max_header", COUNT(WEB(max_header_bytes), "32768", "1024", "1048576"), 0,
 	  "Bytes of a request's head; more is refused with 431." },
+	{ "http2", CHOICE(WEB(http2), "on", switches), 0, "HTTP/2 is offered to clients that come with TLS." },
 	{ "max_clients", COUNT(WEB(max_clients), "0", "0", "1000000"), 0,
 	  "Connections at a time; 0 is what the limit on open files allows." },
 	{ "max_clients_per_address", COUNT(WEB(max_clients_per_address), "0", "0", "65535"), 0,

@@ -137,7 +137,7 @@ static void combined(struct line *line, const struct exchange *x)
 	put_time(line, "%d/%b/%Y:%H:%M:%S %z");
 	put(line, "] \"%s ", x->head.target.len ? http_method_name(x->head.method) : "-");
 	put_text(line, x->head.target);
-	put(line, " HTTP/1.%u\" %u %llu \"", x->head.minor, x->status, (unsigned long long)x->body_sent);
+	put(line, " HTTP/%u.%u\" %u %llu \"", x->head.major, x->head.minor, x->status, (unsigned long long)x->body_sent);
 	put_field(line, x, "Referer");
 	put(line, "\" \"");
 	put_field(line, x, "User-Agent");

@@ -59,5 +59,6 @@ struct carrier {
 enum { HOLD_MAX = 256 * 1024 };
 
 extern const struct carrier http1_carrier;
+extern const struct carrier http2_carrier;
 
 #endif

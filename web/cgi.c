@@ -97,7 +97,7 @@ static bool put_server(struct buf *out, const struct cgi_request *r)
 	const struct http_text name = { r->server_name, strlen(r->server_name) };
 
 	return put(out, "SERVER_NAME", 11, r->head->host.len ? r->head->host : name) && put_text(out, "SERVER_PORT", r->server_port) &&
-	       put_text(out, "SERVER_PROTOCOL", r->head->minor ? "HTTP/1.1" : "HTTP/1.0") &&
+	       put_text(out, "SERVER_PROTOCOL", r->head->major == 2 ? "HTTP/2.0" : r->head->minor ? "HTTP/1.1" : "HTTP/1.0") &&
 	       put_text(out, "SERVER_SOFTWARE", "Tandem") && put_text(out, "GATEWAY_INTERFACE", "CGI/1.1") &&
 	       put_text(out, "REMOTE_ADDR", r->client) && (!r->request_id || put_text(out, "REQUEST_ID", r->request_id)) && (!r->tls || put_text(out, "HTTPS", "on")) &&
 	       put_text(out, "REQUEST_SCHEME", r->tls ? "https" : "http") &&

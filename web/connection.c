@@ -76,7 +76,7 @@ static void describe(const struct log_subject *subject, char *out, size_t size)
 
 static void open_carrier(struct connection *c)
 {
-	c->carrier = &http1_carrier;
+	c->carrier = io_speaks(&c->io, "h2") ? &http2_carrier : &http1_carrier;
 	set_state(c, CONNECTION_OPEN);
 	if (!c->carrier->begin(c))
 		connection_close(c, "out of memory");

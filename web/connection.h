@@ -19,6 +19,8 @@ enum connection_state {
 	CONNECTION_CLOSED,    /* on the dead list */
 };
 
+struct http2;
+
 struct connection {
 	struct log_subject subject;
 	struct web_worker *worker;
@@ -29,7 +31,10 @@ struct connection {
 	bool tls;		       /* it came to a TLS listener */
 	bool is_secure;		       /* that, or the load balancer in front says that it has TLS with the client */
 	const struct carrier *carrier; /* NULL before OPEN */
-	struct http1 http1;	       /* http1_carrier's */
+	union {
+		struct http1 http1;  /* http1_carrier's */
+		struct http2 *http2; /* http2_carrier's */
+	};
 	struct web_config *certificates; /* TLS: those that the handshake chooses from; NULL in clear */
 	struct limit_entry *place;	 /* its part of what its address may have; NULL: not counted */
 	struct buf early;		 /* ANNOUNCED: what has come */

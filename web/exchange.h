@@ -83,7 +83,8 @@ struct exchange {
 
 /* The limits of heads that the worker's settings tell. */
 struct http_limits http_limits_of(const struct web_worker *worker);
-/* A copy of the head's bytes in x->bytes (NULL: the carrier writes them there), to be parsed into x->head by the carrier, which sets `body_over` and `keeps` too. NULL: memory. */
+/* With a copy of the head's bytes in x->bytes (NULL: the carrier writes them there), for the carrier to parse into x->head; it sets `body_over` and
+ * `keeps` too. NULL: memory. */
 struct exchange *exchange_new(struct connection *c, const void *head, size_t len) __attribute__((warn_unused_result));
 /* Begins to answer: a refusal when the verdict is one. May be over (carrier->finish() was called) when this returns. */
 void exchange_begin(struct exchange *x, struct http_verdict verdict);

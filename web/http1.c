@@ -446,6 +446,7 @@ struct http_verdict http1_parse(const char *bytes, size_t len, const struct http
 
 	/* The array of fields needs no zeroing. */
 	memset(out, 0, offsetof(struct http_head, fields));
+	out->major = 1;
 	if (len > limits->head_bytes)
 		return REFUSE(431, "the head is too long");
 	verdict = parse_request_line(take_line(&rest), limits, out);

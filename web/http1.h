@@ -47,12 +47,13 @@ enum { HTTP_MAX_FIELDS = 100 };
 enum http_framing {
 	HTTP_NO_BODY,
 	HTTP_LENGTH,  /* content_length bytes follow, maybe 0 */
-	HTTP_CHUNKED, /* see chunked.h */
+	HTTP_CHUNKED, /* of unknown length: chunked.h, or streamed by HTTP/2 */
 };
 
 struct http_head {
 	enum http_method method;
-	uint8_t minor; /* HTTP/1.minor: 0 or 1 */
+	uint8_t major; /* HTTP/major.minor: 1.0, 1.1 or 2.0 */
+	uint8_t minor;
 	struct http_text target; /* as sent, for logs */
 	struct http_text path;	 /* begins with '/', still percent-encoded; "*" for OPTIONS * */
 	struct http_text query;	 /* behind the first '?'; at == NULL when there is none */

@@ -157,6 +157,7 @@ static void refuse(struct connection *c, uint16_t status, const char *why)
 
 	if (!x)
 		return;
+	x->head.major = 1;
 	x->body_over = true;
 	exchange_begin(x, (struct http_verdict){ status, why });
 }

@@ -27,6 +27,11 @@ libweb_a_SOURCES = \
 	web/http1.h \
 	web/http1_carrier.c \
 	web/http1_carrier.h \
+	web/http2_carrier.c \
+	web/http2_carrier.h \
+	web/http2_head.c \
+	web/http2_head.h \
+	web/http2_stream.c \
 	web/limit.c \
 	web/limit.h \
 	web/mime.c \

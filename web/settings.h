@@ -81,6 +81,7 @@ struct web_settings {
 	uint32_t connect_timeout_ms; /* 2000: to an upstream server */
 	uint32_t upstream_timeout_ms; /* 60000: in which it says nothing */
 	unsigned max_header_bytes;  /* 32768 */
+	int http2;		    /* 0, 1: offered to TLS clients */
 	unsigned max_clients;	    /* 0: what the file limit allows */
 	unsigned max_clients_per_address; /* 0: no limit */
 	unsigned request_rate;	    /* per second and address; 0: no limit */

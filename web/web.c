@@ -70,10 +70,12 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 
 static int on_protocols(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
 {
-	static const unsigned char ours[] = "\x08http/1.1";
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
+	const struct web_config *config = arg;
+	unsigned skip = config->web->http2 ? 0 : 3;
 
-	(void)ssl, (void)arg;
-	if (SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof(ours) - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)out, out_len, ours + skip, sizeof(ours) - 1 - skip, in, in_len) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_NOACK;
 	return SSL_TLSEXT_ERR_OK;
 }
@@ -88,6 +90,8 @@ static bool load_site(struct web_config *config, size_t i, char *why, size_t why
 	config->site_tls[i] = tls_server_context(site->certificate, site->key, NULL, what, sizeof(what));
 	if (!config->site_tls[i])
 		snprintf(why, why_size, "[site %s] %s", site->host, what);
+	else /* the one in force when the protocol is chosen */
+		SSL_CTX_set_alpn_select_cb(config->site_tls[i], on_protocols, config);
 	return config->site_tls[i] != NULL;
 }
 
@@ -105,7 +109,7 @@ static bool load_certificates(struct web_config *config, char *why, size_t why_s
 		return false;
 	SSL_CTX_set_tlsext_servername_callback(config->tls, on_server_name);
 	SSL_CTX_set_tlsext_servername_arg(config->tls, config);
-	SSL_CTX_set_alpn_select_cb(config->tls, on_protocols, NULL);
+	SSL_CTX_set_alpn_select_cb(config->tls, on_protocols, config);
 	return true;
 }
 

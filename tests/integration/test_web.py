@@ -272,7 +272,7 @@ def test_sites_and_routes(site):
 def test_tls(site):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["http/1.1"])
     with socket.create_connection(("127.0.0.1", site.tls_port), timeout=10) as raw:
         with context.wrap_socket(raw, server_hostname="www.foobar.com") as s:
             assert s.version() in ("TLSv1.2", "TLSv1.3") and s.selected_alpn_protocol() == "http/1.1"
