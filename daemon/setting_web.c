@@ -38,6 +38,10 @@ static const struct setting web_rows[] = {
 	  "Time to connect to an upstream server." },
 	{ "upstream_timeout", DURATION(WEB(upstream_timeout_ms), "1min", "100ms", "1d"), 0,
 	  "An upstream server that says nothing for this long is given up, with 504." },
+	{ "queue_timeout", DURATION(WEB(queue_timeout_ms), "5s", "0ms", "10min"), 0,
+	  "A request waits this long for an upstream server that is not at max_connections, then gets 503." },
+	{ "tunnel_timeout", DURATION(WEB(tunnel_timeout_ms), "1h", "1s", "7d"), 0,
+	  "A WebSocket or other upgraded connection on which nobody says anything for this long is closed." },
 	{ "max_header", COUNT(WEB(max_header_bytes), "32768", "1024", "1048576"), 0,
 	  "Bytes of a request's head; more is refused with 431." },
 	{ "http2", CHOICE(WEB(http2), "on", switches), 0, "HTTP/2 is offered to clients that come with TLS." },
@@ -145,16 +149,64 @@ static bool same_servers(const void *a, const void *b)
 	return true;
 }
 
-static const struct setting_type setting_server = { "ADDRESS [weight=N] [backup]", parse_server, same_servers, true, false };
+/* A number, or "auto". */
+static bool parse_keepalive(const struct setting *setting, const char *text, void *place, struct setting_fault *fault)
+{
+	const struct setting bounded = { .name = setting->name, .type = &setting_count, .min = "0", .max = "65536" };
+
+	if (strcmp(text, "auto"))
+		return setting_count.parse(&bounded, text, place, fault);
+	*(unsigned *)place = WEB_KEEPALIVE_AUTO;
+	return true;
+}
+
+static bool same_keepalive(const void *a, const void *b)
+{
+	return *(const unsigned *)a == *(const unsigned *)b;
+}
+
+static const struct setting_type setting_keepalive = { "auto|NUMBER", parse_keepalive, same_keepalive, false, false };
+
+static const struct setting_type setting_server = { "ADDRESS [weight=N] [max_connections=N] [backup]", parse_server, same_servers, true, false };
 
 #define UPSTREAM(field) offsetof(struct web_upstream, field)
 
-static const char *const protocols[] = { "fastcgi", NULL };
+static const char *const protocols[] = { "fastcgi", "http", NULL };
+static const char *const balances[] = { "round_robin", "least_connections", NULL };
+static const char *const checks[] = { "off", "tcp", "request", NULL };
 
 static const struct setting upstream_rows[] = {
 	{ "server", OTHER(server, UPSTREAM(servers), NULL), SETTING_REQUIRED,
-	  "host:port or unix:/path, how many requests it gets beside the others, and whether only when no other is left. May be given several times." },
+	  "host:port or unix:/path; weight: how many requests it gets beside the others; max_connections: how many at a time; "
+	  "backup: only when no other is left. May be given several times." },
 	{ "protocol", CHOICE(UPSTREAM(protocol), "fastcgi", protocols), 0, "What the servers speak." },
+	{ "balance", CHOICE(UPSTREAM(balance), "round_robin", balances), 0,
+	  "Who is next: in turn by weight, or whoever has the fewest requests for its weight." },
+	{ "sticky", OTHER(text, UPSTREAM(sticky), NULL), 0,
+	  "Name of a cookie that keeps a client with the server that answered it first, as long as that one is up. Default: none." },
+	{ "host", OTHER(text, UPSTREAM(host), NULL), 0, "http: the Host sent to the servers. Default: the one the client asked for." },
+	{ "keepalive", OTHER(keepalive, UPSTREAM(keepalive), "auto"), 0,
+	  "Idle connections to the servers that are kept, by all threads together. auto: 64 for http; none for fastcgi, whose programs "
+	  "serve one connection at a time." },
+	{ "max_connections", COUNT(UPSTREAM(max_connections), "0", "0", "1000000"), 0,
+	  "Requests at a time, for all servers together; 0 is no limit. Others wait up to queue_timeout." },
+	{ "queue", COUNT(UPSTREAM(queue), "1000", "0", "1000000"), 0,
+	  "Requests that may wait when all servers are at max_connections; more get 503 at once." },
+	{ "fails", COUNT(UPSTREAM(fails), "3", "1", "1000"), 0,
+	  "A server that fails this many requests in a row is left out for fail_timeout; one that takes no connection at once." },
+	{ "fail_timeout", DURATION(UPSTREAM(fail_timeout_ms), "2s", "100ms", "1h"), 0,
+	  "How long that is, and how far apart failures may be to count together." },
+	{ "slow_start", DURATION(UPSTREAM(slow_start_ms), "0ms", "0ms", "1h"), 0,
+	  "The weight of a server that comes back grows to its full value within this time." },
+	{ "check", CHOICE(UPSTREAM(check), "off", checks), 0,
+	  "Health check: none, a connection (tcp), or a request of the servers' protocol." },
+	{ "check_path", OTHER(text, UPSTREAM(check_path), "/"), 0,
+	  "What the check asks for: a path; for fastcgi the script's file, as /srv/site/health.php or php-fpm's ping.path." },
+	{ "check_status", COUNT(UPSTREAM(check_status), "0", "0", "599"), 0, "The status it expects; 0 is any from 200 to 399." },
+	{ "check_interval", DURATION(UPSTREAM(check_interval_ms), "2s", "50ms", "1h"), 0, "Time between two checks of a server." },
+	{ "check_timeout", DURATION(UPSTREAM(check_timeout_ms), "2s", "50ms", "1min"), 0, "A check that takes longer has failed." },
+	{ "check_rise", COUNT(UPSTREAM(check_rise), "2", "1", "100"), 0, "Good checks in a row that bring a server back." },
+	{ "check_fall", COUNT(UPSTREAM(check_fall), "3", "1", "100"), 0, "Failed checks in a row that take a server out." },
 	{ 0 },
 };
 
@@ -357,12 +409,42 @@ static void check_site(struct config_load *load, const struct web_settings *web,
 				   "[site %s] hsts: nobody will hear of it, it is told over TLS only and [web] listen_tls is not set", site->host);
 }
 
+/* A cookie's name is a token (RFC 6265 section 4.1.1). */
+static bool is_token(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (*c <= ' ' || *c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", *c))
+			return false;
+	return *text != '\0';
+}
+
+static bool is_visible(const char *text)
+{
+	for (const char *c = text; *c; c++)
+		if (*c <= ' ' || *c >= 0x7f)
+			return false;
+	return true;
+}
+
+static void check_servers(struct config_load *load, const struct web_upstream *u)
+{
+	if (u->sticky && !is_token(u->sticky))
+		config_add_fault(load, "upstream", u->name, "sticky", "[upstream %s] sticky = %s: not a cookie's name", u->name, u->sticky);
+	if (u->host && !is_visible(u->host))
+		config_add_fault(load, "upstream", u->name, "host", "[upstream %s] host: not a host name", u->name);
+	if (u->check_path && (u->check_path[0] != '/' || !is_visible(u->check_path)))
+		config_add_fault(load, "upstream", u->name, "check_path",
+				 "[upstream %s] check_path: begins with a slash, and blanks are written %%20", u->name);
+}
+
 static void check(struct config_load *load, const struct settings *settings)
 {
 	struct web_settings *web = web_settings_of(settings);
 
 	for (size_t i = 0; i < web->site_count; i++)
 		check_site(load, web, &web->sites[i]);
+	for (size_t i = 0; i < web->upstream_count; i++)
+		check_servers(load, &web->upstreams[i]);
 	for (size_t i = 0; i < web->route_count; i++)
 		check_route(load, settings, &web->routes[i]);
 	if ((web->listen_count || web->listen_tls_count) && !web->site_count)

@@ -51,6 +51,8 @@ struct carrier {
 	/* The body is not wanted for now; what is on its way still comes, at most HOLD_MAX bytes. And: it is wanted again. */
 	void (*hold)(struct exchange *x);
 	void (*release)(struct exchange *x);
+	/* The answer was 101: from here on bytes go both ways as they come, as bodies do. NULL: such requests are not passed on. */
+	void (*tunnel)(struct exchange *x);
 	/* Ends it in a way that the client takes for no whole answer. The exchange is gone when this returns. */
 	void (*break_off)(struct exchange *x, const char *why);
 };

@@ -141,7 +141,7 @@ static void on_time_out(struct web_timer *timer)
 {
 	struct exchange *x = (struct exchange *)((char *)timer - offsetof(struct exchange, timer));
 
-	if ((timer->was == WAIT_CONNECT || timer->was == WAIT_UPSTREAM) && x->responder && x->responder->timed_out)
+	if (timer->was >= WAIT_QUEUE && x->responder && x->responder->timed_out)
 		x->responder->timed_out(x);
 	else
 		x->carrier->break_off(x, "timed out");

@@ -20,7 +20,7 @@ struct responder {
 	void (*body)(struct exchange *x, const uint8_t *bytes, size_t len);
 	/* All of the request has come. */
 	void (*body_over)(struct exchange *x);
-	/* The upstream's time is over (WAIT_CONNECT, WAIT_UPSTREAM). */
+	/* The upstream's time is over (WAIT_QUEUE and the following). */
 	void (*timed_out)(struct exchange *x);
 	/* All that was answered so far has been sent. */
 	void (*drained)(struct exchange *x);
@@ -102,7 +102,7 @@ bool exchange_has_no_body(const struct exchange *x);
 
 /* ---- For responders ---- */
 
-/* The time for what it waits for starts anew; WAIT_NOTHING: none runs. After WAIT_CONNECT and WAIT_UPSTREAM the responder is told, the others
+/* The time for what it waits for starts anew; WAIT_NOTHING: none runs. After WAIT_QUEUE and the following the responder is told, the others
  * break it off. */
 void exchange_wait(struct exchange *x, enum web_wait wait);
 /* The client does not keep up with the answer: its source should rest until `drained`. */

@@ -1,63 +1,48 @@
 /*
- * A connection is made for each request and closed by the program: FastCGI programs with few processes starve when front ends keep
- * idle connections to them.
+ *   CHOOSING ----> CONNECTING ----> ASKED ----> ANSWERING ----> OVER
+ *      ^  choose()     |    on_ready() | gateway_begin_answer()  ^ gateway_finish()
+ *      |  granted()    v               v            \--> TUNNEL -+
+ *      +------------ try_next() <------+
+ *
+ * A request goes to another server when the first took nothing of it, or when asking twice does no harm (a safe method without a body) and
+ * nothing of an answer was passed on. Requests that are not safe never go over a connection that was kept: the server may be closing it at
+ * that moment, and nobody could tell whether it had taken the request.
  */
 #include "web/gateway.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
-#include "base/fastcgi.h"
-#include "web/cgi.h"
-#include "web/files.h"
-#include "web/upstream.h"
+#include "base/log.h"
 
 enum {
-	HEAD_MAX = 64 * 1024,
-	HIGH_MARK = 256 * 1024, /* unsent towards the program: the client is not read */
-	REQUEST_ID = 1,
+	HIGH_MARK = 256 * 1024, /* unsent towards the server: the client is not read */
+	ASKED_MAX = 3,		/* servers: a request that brings down whoever reads it does not meet all of them */
 };
 
-enum gateway_state {
-	GATEWAY_CONNECTING, /* nothing was sent: another server may be tried */
-	GATEWAY_ASKED,	    /* the request is on its way or was sent; no answer yet */
-	GATEWAY_ANSWERING,  /* the head was passed on */
-	GATEWAY_OVER,	    /* END_REQUEST came, or the whole length */
-};
-
-struct gateway {
-	struct exchange *exchange;
-	struct upstream *upstream;
-	struct upstream_server *server; /* NULL: none at the moment */
-	uint64_t tried;
-	uint64_t since_us; /* the server has it since then; 0: none has */
-	enum gateway_state state;
-	struct io io;
-	struct fcgi_reader reader;
-	struct buf head;    /* of the answer, until it is whole */
-	struct buf early;   /* of the request's body: came with its head, before there was a connection */
-	struct buf errors;  /* the end of what came on STDERR, for one log line */
-	uint64_t left;	    /* of a body with a length */
-	bool end_of_body_sent;
-	bool holds; /* the body: the program does not take what it was sent */
-	bool ends; /* closed from within its own io's handler: the rest of the bytes is dropped */
-};
-
-static const struct io_handler upstream_handler;
+static const struct io_handler link_handler;
+static void choose(struct gateway *g);
 
 /* ---- The end ---- */
 
-static void let_go(struct gateway *g)
+/* The server is done with, and how it went is known. */
+static void let_go(struct gateway *g, enum upstream_outcome outcome, const char *why)
 {
 	if (g->since_us)
 		g->exchange->upstream_us += clock_us() - g->since_us;
 	g->since_us = 0;
+	if (g->ticket)
+		upstream_ticket_drop(g->ticket);
+	if (g->link)
+		upstream_link_close(g->link);
 	if (g->server)
-		atomic_fetch_sub_explicit(&g->server->active, 1, memory_order_relaxed);
+		upstream_give(g->upstream, g->server, outcome, why);
+	g->ticket = NULL;
+	g->link = NULL;
 	g->server = NULL;
-	io_close(&g->io);
 }
 
 static void end(struct exchange *x)
@@ -66,7 +51,7 @@ static void end(struct exchange *x)
 
 	if (!g)
 		return;
-	let_go(g);
+	let_go(g, UPSTREAM_NEITHER, NULL);
 	buf_fini(&g->head);
 	buf_fini(&g->early);
 	buf_fini(&g->errors);
@@ -76,102 +61,108 @@ static void end(struct exchange *x)
 	web_worker_free_later(x->worker, g);
 }
 
-static void fail(struct gateway *g, uint16_t status, const char *why)
+/* ---- Failures ---- */
+
+static void tell(const struct gateway *g, const char *why)
+{
+	const struct exchange *x = g->exchange;
+
+	log_warning(&x->subject, "%s %s: upstream %s%s%s: %s", http_method_name(x->head.method), x->path,
+		    upstream_name(g->upstream), g->server ? " " : "", g->server ? g->server->name : "", why);
+}
+
+static void answer_status(struct gateway *g, uint16_t status)
 {
 	struct exchange *x = g->exchange;
 
-	log_warning(&x->subject, "%s: upstream %s %s: %s", x->path, g->upstream->settings->name,
-		    g->server ? g->server->name : "", why);
-	if (g->state == GATEWAY_ANSWERING) {
-		/* Half an answer cannot be taken back. */
-		exchange_break_off(x, why);
-		return;
-	}
+	g->state = GATEWAY_OVER;
 	x->keeps &= x->body_over;
 	response_begin(x, status);
+	if (status == 503)
+		response_field(x, "Retry-After", "1");
 	response_page(x, status);
 }
 
-/* ---- The request ---- */
-
-/* The script of a path that names none: the index of its directory where there is one, else the route's front. */
-static void choose_script(const struct exchange *x, char *script, size_t room)
+static bool may_ask_again(const struct gateway *g)
 {
-	const char *front = x->route->front;
-	bool directory = x->path[strlen(x->path) - 1] == '/';
+	const struct exchange *x = g->exchange;
 
-	snprintf(script, room, "%s%s", x->path, directory ? "index.php" : "");
-	if (front && !(directory && x->route->files && files_has_script(x, script)))
-		snprintf(script, room, "%s", front);
+	if (g->state < GATEWAY_ASKED)
+		return true;
+	return g->state == GATEWAY_ASKED && g->asked < ASKED_MAX && http_method_is_safe(x->head.method) && !x->body_came && x->body_over;
 }
 
-static bool send_params(struct gateway *g)
+/* What the server that failed has left behind. */
+static void forget_answer(struct gateway *g)
+{
+	buf_fini(&g->head);
+	buf_fini(&g->errors);
+	g->reader = (struct fcgi_reader){ 0 };
+	g->chunked = (struct chunked){ 0 };
+	g->end_sent = false;
+	g->overloaded = false;
+	g->end_have = 0;
+	g->in_chunks = false;
+	g->state = GATEWAY_CHOOSING;
+}
+
+static void try_next(struct gateway *g, const char *why)
+{
+	bool kept = g->link && g->link->was_kept;
+
+	if (kept) {
+		/* It has hung up on an idle connection, as it may: the same server by a new one. */
+		g->wish.tried &= ~upstream_bit(g->upstream, g->server);
+		g->wants_new_link = true;
+	} else {
+		log_info(&g->exchange->subject, "upstream %s: %s: %s; another is asked", upstream_name(g->upstream),
+			 g->server->name, why);
+	}
+	g->asked -= kept;
+	let_go(g, kept ? UPSTREAM_NEITHER : g->state < GATEWAY_ASKED ? UPSTREAM_UNREACHABLE : UPSTREAM_FAILED, why);
+	forget_answer(g);
+	choose(g);
+}
+
+void gateway_fail(struct gateway *g, uint16_t status, const char *why)
 {
 	struct exchange *x = g->exchange;
-	uint8_t begin[FCGI_BEGIN_BYTES], header[FCGI_HEADER_BYTES];
-	struct buf params = { 0 };
-	char script[4096];
-	const char *info = "";
-	struct cgi_request request = {
-		.head = &x->head,
-		.path = x->path,
-		.script_name = script,
-		.root = x->site->root ? x->site->root : "",
-		.client = x->client_text,
-		.request_id = x->id,
-		.server_name = x->site->host,
-		.server_port = x->head.port.len ? "" : x->tls ? "443" : "80",
-		.tls = x->tls,
-	};
-	char port[8];
-	bool ok;
 
-	if (x->head.port.len) {
-		snprintf(port, sizeof(port), "%.*s", (int)x->head.port.len, x->head.port.at);
-		request.server_port = port;
-	}
-	if (!cgi_split_script(x->path, script, sizeof(script), &info))
-		choose_script(x, script, sizeof(script));
-	request.path_info = info;
-	ok = cgi_put_params(&params, &request);
-	fcgi_put_begin(begin, REQUEST_ID, FCGI_RESPONDER, false);
-	ok = ok && io_send(&g->io, begin, sizeof(begin));
-	for (size_t at = 0; ok && at < buf_len(&params);) {
-		size_t take = buf_len(&params) - at < FCGI_CONTENT_MAX ? buf_len(&params) - at : FCGI_CONTENT_MAX;
-		const struct iovec pieces[] = { { header, sizeof(header) }, { buf_head(&params) + at, take } };
-
-		fcgi_put_header(header, FCGI_PARAMS, REQUEST_ID, take);
-		ok = io_sendv(&g->io, pieces, 2);
-		at += take;
-	}
-	buf_fini(&params);
-	fcgi_put_header(header, FCGI_PARAMS, REQUEST_ID, 0);
-	return ok && io_send(&g->io, header, sizeof(header));
-}
-
-static void send_body(struct gateway *g, const uint8_t *bytes, size_t len)
-{
-	while (len) {
-		size_t take = len < FCGI_CONTENT_MAX ? len : FCGI_CONTENT_MAX;
-		uint8_t header[FCGI_HEADER_BYTES];
-		const struct iovec pieces[] = { { header, sizeof(header) }, { (void *)bytes, take } };
-
-		fcgi_put_header(header, FCGI_STDIN, REQUEST_ID, take);
-		io_sendv(&g->io, pieces, 2); /* a failure is told by `ended` */
-		bytes += take;
-		len -= take;
-	}
-}
-
-static void send_end_of_body(struct gateway *g)
-{
-	uint8_t header[FCGI_HEADER_BYTES];
-
-	if (g->end_of_body_sent)
+	/* One that is slow would only be slow twice. */
+	if (g->server && may_ask_again(g) && (status != 504 || g->state == GATEWAY_CONNECTING)) {
+		try_next(g, why);
 		return;
-	g->end_of_body_sent = true;
-	fcgi_put_header(header, FCGI_STDIN, REQUEST_ID, 0);
-	io_send(&g->io, header, sizeof(header));
+	}
+	tell(g, why);
+	let_go(g, UPSTREAM_FAILED, why);
+	if (g->state >= GATEWAY_ANSWERING)
+		exchange_break_off(x, why); /* half an answer cannot be taken back */
+	else
+		answer_status(g, status);
+}
+
+void gateway_refused(struct gateway *g, const char *why)
+{
+	if (g->state == GATEWAY_ASKED && !g->exchange->body_came)
+		g->state = GATEWAY_CONNECTING; /* as if nothing had been sent */
+	gateway_fail(g, 503, why);
+}
+
+/* No server was to be had. */
+static void give_up(struct gateway *g, uint16_t status, const char *why)
+{
+	tell(g, why);
+	answer_status(g, status);
+}
+
+/* ---- The request's body ---- */
+
+static void send_end(struct gateway *g)
+{
+	if (g->end_sent)
+		return;
+	g->end_sent = true;
+	g->protocol->send_end(g);
 	exchange_wait(g->exchange, WAIT_UPSTREAM);
 }
 
@@ -181,234 +172,242 @@ static void body(struct exchange *x, const uint8_t *bytes, size_t len)
 
 	if (!g || g->state == GATEWAY_OVER)
 		return;
-	if (g->state == GATEWAY_CONNECTING) {
+	if (g->state < GATEWAY_ASKED) {
 		if (!buf_append(&g->early, bytes, len))
 			exchange_break_off(x, "out of memory");
 		return;
 	}
-	send_body(g, bytes, len);
-	if (io_unsent(&g->io) > HIGH_MARK) {
-		g->holds = true;
-		exchange_hold_body(x);
-		exchange_wait(x, WAIT_UPSTREAM);
+	if (g->state == GATEWAY_TUNNEL) {
+		exchange_wait(x, WAIT_TUNNEL);
+		io_send(&g->link->io, bytes, len); /* a failure is told by `ended` */
+	} else {
+		g->protocol->send_body(g, bytes, len);
 	}
+	if (io_unsent(&g->link->io) <= HIGH_MARK)
+		return;
+	g->holds = true;
+	exchange_hold_body(x);
+	if (g->state != GATEWAY_TUNNEL)
+		exchange_wait(x, WAIT_UPSTREAM);
 }
 
 static void body_over(struct exchange *x)
 {
 	struct gateway *g = x->state;
 
-	if (g && g->state != GATEWAY_CONNECTING && g->state != GATEWAY_OVER)
-		send_end_of_body(g);
+	if (g && (g->state == GATEWAY_ASKED || g->state == GATEWAY_ANSWERING))
+		send_end(g);
 }
 
-/* ---- Connecting ---- */
+/* ---- A server, and the request to it ---- */
 
-static void connect_next(struct gateway *g)
+static void ask(struct gateway *g)
 {
 	struct exchange *x = g->exchange;
-	struct web_worker *w = x->worker;
-
-	for (;;) {
-		g->server = upstream_pick(g->upstream, g->tried, clock_ms());
-		if (!g->server) {
-			fail(g, 502, "no server could be reached");
-			return;
-		}
-		atomic_fetch_add_explicit(&g->server->active, 1, memory_order_relaxed);
-		g->since_us = clock_us();
-		g->tried |= (uint64_t)1 << (g->server - g->upstream->servers);
-		exchange_wait(x, WAIT_CONNECT);
-		if (io_connect(&g->io, &w->loop, (struct sockaddr *)&g->server->address, g->server->address_len, &upstream_handler, g))
-			return;
-		let_go(g);
-	}
-}
-
-static void on_ready(void *owner)
-{
-	struct gateway *g = owner;
-	struct exchange *x = g->exchange;
+	struct buf early = g->early;
 
 	g->state = GATEWAY_ASKED;
-	if (!send_params(g)) {
-		fail(g, 502, "the request cannot be sent");
+	g->asked++;
+	if (!g->protocol->ask(g)) {
+		gateway_fail(g, 502, "the request cannot be sent");
 		return;
 	}
-	send_body(g, buf_head(&g->early), buf_len(&g->early));
-	buf_fini(&g->early);
+	g->early = (struct buf){ 0 };
+	if (buf_len(&early))
+		g->protocol->send_body(g, buf_head(&early), buf_len(&early));
+	buf_fini(&early);
 	if (x->body_over) {
-		send_end_of_body(g);
+		send_end(g);
 		return;
 	}
 	exchange_wait(x, WAIT_BODY);
 	exchange_want_body(x);
 }
 
-static void begin(struct exchange *x)
+/* The client may be asked for its body only once; what is not safe needs a connection of which it is known that nothing was sent. */
+static bool takes_kept(const struct gateway *g)
 {
-	struct gateway *g;
+	const struct exchange *x = g->exchange;
 
-	/* Programs see a body without CONTENT_LENGTH as empty. */
-	if (x->head.framing == HTTP_CHUNKED) {
-		x->keeps = false;
-		response_begin(x, 411);
-		response_page(x, 411);
+	return !g->wants_new_link && http_method_is_safe(x->head.method) && x->body_over;
+}
+
+static void reach(struct gateway *g)
+{
+	struct exchange *x = g->exchange;
+
+	g->since_us = clock_us();
+	if (takes_kept(g))
+		g->link = upstream_link_take(x->worker, g->server, &link_handler, g);
+	if (g->link) {
+		ask(g);
 		return;
 	}
-	g = calloc(1, sizeof(*g));
-	if (!g) {
-		response_begin(x, 503);
-		response_page(x, 503);
-		return;
+	g->state = GATEWAY_CONNECTING;
+	g->link = upstream_link_open(x->worker, g->upstream, g->server, &link_handler, g);
+	if (g->link)
+		exchange_wait(x, WAIT_CONNECT);
+	else
+		gateway_fail(g, 502, "no socket or memory for a connection");
+}
+
+static void granted(void *owner, struct upstream_server *server)
+{
+	struct gateway *g = owner;
+
+	g->ticket = NULL;
+	g->server = server;
+	g->wish.tried |= upstream_bit(g->upstream, server);
+	reach(g);
+}
+
+static void choose(struct gateway *g)
+{
+	struct exchange *x = g->exchange;
+	const struct upstream_waiter waiter = { &x->worker->inbox, granted, g };
+
+	switch (upstream_take(g->upstream, &g->wish, &waiter, &g->server, &g->ticket)) {
+	case UPSTREAM_TAKEN:
+		reach(g);
+		break;
+	case UPSTREAM_WAITS:
+		exchange_wait(x, WAIT_QUEUE);
+		break;
+	case UPSTREAM_FULL:
+		give_up(g, 503, "all servers are at max_connections, and the queue is full");
+		break;
+	case UPSTREAM_NONE_LEFT:
+		give_up(g, 502, "no server could be reached");
+		break;
+	case UPSTREAM_CLOSED:
+		give_up(g, 503, "all servers are drained or set down");
+		break;
 	}
-	x->state = g;
-	g->exchange = x;
-	g->upstream = web_config_upstream(x->config, x->route->argument);
-	/* What comes of the body waits in the kernel until there is somebody to take it. */
-	exchange_hold_body(x);
-	connect_next(g);
+}
+
+/* ---- The sticky cookie ---- */
+
+/* The value of `name` in a Cookie field: pairs parted by semicolons. */
+static struct http_text cookie_value(struct http_text cookies, const char *name)
+{
+	size_t name_len = strlen(name);
+	const char *at = cookies.at, *end = cookies.at + cookies.len;
+
+	while (at < end) {
+		const char *stop = memchr(at, ';', (size_t)(end - at));
+
+		if (!stop)
+			stop = end;
+		while (at < stop && *at == ' ')
+			at++;
+		if ((size_t)(stop - at) > name_len && !memcmp(at, name, name_len) && at[name_len] == '=')
+			return (struct http_text){ at + name_len + 1, (size_t)(stop - at) - name_len - 1 };
+		at = stop + 1;
+	}
+	return (struct http_text){ NULL, 0 };
+}
+
+static void read_mark(struct gateway *g)
+{
+	const struct http_head *head = &g->exchange->head;
+	struct http_text mark = { NULL, 0 };
+
+	/* HTTP/2 may part cookies into several fields. */
+	for (size_t i = 0; i < head->field_count && !mark.at; i++)
+		if (http_text_is(head->fields[i].name, "Cookie"))
+			mark = cookie_value(head->fields[i].value, g->settings->sticky);
+	if (mark.len != UPSTREAM_MARK - 1)
+		return;
+	g->wish.mark = mark.at;
+	g->wish.mark_len = mark.len;
+}
+
+static void put_mark(struct gateway *g)
+{
+	const struct exchange *x = g->exchange;
+	const char *mark = g->server->mark;
+
+	if (g->wish.mark && !memcmp(g->wish.mark, mark, UPSTREAM_MARK - 1))
+		return;
+	response_field(g->exchange, "Set-Cookie", "%s=%s; Path=/; HttpOnly; SameSite=Lax%s", g->settings->sticky, mark,
+		       x->tls ? "; Secure" : "");
 }
 
 /* ---- The answer ---- */
 
-static void begin_answer(struct gateway *g, const struct cgi_answer *answer)
+void gateway_begin_answer(struct gateway *g, uint16_t status)
 {
-	struct exchange *x = g->exchange;
-
 	g->state = GATEWAY_ANSWERING;
-	g->left = answer->length;
-	response_begin(x, answer->status);
-	for (size_t i = 0; i < answer->field_count; i++) {
-		char name[128];
-
-		snprintf(name, sizeof(name), "%.*s", (int)answer->fields[i].name.len, answer->fields[i].name.at);
-		response_field(x, name, "%.*s", (int)answer->fields[i].value.len, answer->fields[i].value.at);
-	}
-	response_send(x, answer->length, NULL, 0);
+	response_begin(g->exchange, status);
 }
 
-static void pass_on(struct gateway *g, const uint8_t *bytes, size_t len)
+void gateway_send_head(struct gateway *g, uint64_t length)
+{
+	g->left = length;
+	if (g->settings->sticky)
+		put_mark(g);
+	response_send(g->exchange, length, NULL, 0);
+}
+
+/* The client takes less than comes: the server is not read for now. */
+static void look_at_client(struct gateway *g)
 {
 	struct exchange *x = g->exchange;
 
+	if (g->ends || !exchange_is_behind(x))
+		return;
+	io_pause(&g->link->io);
+	exchange_wait(x, WAIT_SEND);
+}
+
+void gateway_pass_on(struct gateway *g, const uint8_t *bytes, size_t len)
+{
 	if (len > g->left)
 		len = (size_t)g->left; /* more than was announced is not the client's */
-	if (g->left != UINT64_MAX)
+	if (g->left != LENGTH_UNKNOWN)
 		g->left -= len;
-	response_body(x, bytes, len);
-	if (exchange_is_behind(x)) {
-		io_pause(&g->io);
-		exchange_wait(x, WAIT_SEND);
-	}
+	response_body(g->exchange, bytes, len);
+	look_at_client(g);
 }
 
-/* Collects the head; what follows it in the same piece is body. */
-static void take_head(struct gateway *g, const uint8_t *bytes, size_t len)
-{
-	static __thread struct cgi_answer answer; /* too large for the stack of a callback */
-	struct buf head;
-	size_t whole;
-
-	if (buf_len(&g->head) + len > HEAD_MAX || !buf_append(&g->head, bytes, len)) {
-		fail(g, 502, "the head of its answer is too long");
-		return;
-	}
-	whole = cgi_head_length((const char *)buf_head(&g->head), buf_len(&g->head));
-	if (!whole)
-		return;
-	if (!cgi_parse_head((const char *)buf_head(&g->head), whole, &answer)) {
-		fail(g, 502, "the head of its answer is malformed");
-		return;
-	}
-	begin_answer(g, &answer);
-	head = g->head;
-	g->head = (struct buf){ 0 };
-	if (!g->ends && buf_len(&head) > whole)
-		pass_on(g, buf_head(&head) + whole, buf_len(&head) - whole);
-	buf_fini(&head);
-}
-
-static void take_output(struct gateway *g, const uint8_t *bytes, size_t len)
-{
-	if (g->state == GATEWAY_ASKED)
-		take_head(g, bytes, len);
-	else if (g->state == GATEWAY_ANSWERING)
-		pass_on(g, bytes, len);
-}
-
-static void take_errors(struct gateway *g, const uint8_t *bytes, size_t len)
-{
-	if (buf_len(&g->errors) + len <= 2048 && !buf_append(&g->errors, bytes, len))
-		return;
-}
-
-static void tell_errors(struct gateway *g)
-{
-	if (buf_len(&g->errors))
-		log_warning(&g->exchange->subject, "%s: upstream %s says: %.*s", g->exchange->path, g->server->name,
-			    (int)buf_len(&g->errors), (const char *)buf_head(&g->errors));
-	buf_fini(&g->errors);
-}
-
-/* END_REQUEST, or the end of its connection. */
-static void finish(struct gateway *g)
+void gateway_finish(struct gateway *g, bool keeps, unsigned limit)
 {
 	struct exchange *x = g->exchange;
+	struct upstream_link *l = g->link;
 
-	tell_errors(g);
-	if (g->state != GATEWAY_ANSWERING) {
-		fail(g, 502, "it ended without an answer");
-		return;
-	}
-	if (g->left && g->left != UINT64_MAX && x->head.method != HTTP_HEAD) {
-		fail(g, 502, "its answer is shorter than it said");
-		return;
-	}
+	/* A server that answered before it had all of the request still has the rest to come. */
+	keeps &= g->end_sent;
 	g->state = GATEWAY_OVER;
-	let_go(g);
+	g->link = NULL;
+	if (keeps)
+		upstream_link_keep(l, limit);
+	else
+		upstream_link_close(l);
+	let_go(g, UPSTREAM_SERVED, NULL);
 	response_end(x);
 }
 
-static void take_content(struct gateway *g, const uint8_t *piece, size_t len)
+/* ---- From the server's side ---- */
+
+static void on_ready(void *owner)
 {
-	if (g->reader.record.type == FCGI_STDOUT)
-		take_output(g, piece, len);
-	else if (g->reader.record.type == FCGI_STDERR)
-		take_errors(g, piece, len);
+	ask(owner);
 }
 
 static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 {
 	struct gateway *g = owner;
+	struct exchange *x = g->exchange;
 
-	if (g->exchange->timer.wait == WAIT_UPSTREAM)
-		exchange_wait(g->exchange, WAIT_UPSTREAM);
-	while (len && !g->ends && g->state != GATEWAY_OVER) {
-		const uint8_t *piece;
-		size_t used, piece_len;
-
-		switch (fcgi_read(&g->reader, bytes, len, &used, &piece, &piece_len)) {
-		case FCGI_CONTENT:
-			take_content(g, piece, piece_len);
-			break;
-		case FCGI_DONE:
-		case FCGI_RECORD:
-			/* Its content says how the program ended, which the answer has told already. */
-			if (g->reader.record.type == FCGI_END_REQUEST && !g->ends) {
-				finish(g);
-				return;
-			}
-			break;
-		case FCGI_BAD:
-			fail(g, 502, "what it sends is not FastCGI");
-			return;
-		case FCGI_MORE:
-			break;
-		}
-		bytes += used;
-		len -= used;
+	if (x->timer.wait == WAIT_UPSTREAM)
+		exchange_wait(x, WAIT_UPSTREAM);
+	if (g->state != GATEWAY_TUNNEL) {
+		g->protocol->take(g, bytes, len);
+		return;
 	}
+	exchange_wait(x, WAIT_TUNNEL);
+	x->carrier->send_body(x, bytes, len);
+	look_at_client(g);
 }
 
 static void on_drained(void *owner)
@@ -419,57 +418,103 @@ static void on_drained(void *owner)
 	if (!g->holds || x->body_over)
 		return;
 	g->holds = false;
-	exchange_wait(x, WAIT_BODY);
+	exchange_wait(x, g->state == GATEWAY_TUNNEL ? WAIT_TUNNEL : WAIT_BODY);
 	exchange_want_body(x);
 }
 
 static void on_ended(void *owner, enum io_end why)
 {
 	struct gateway *g = owner;
-	const char *text = io_error_text(&g->io, why);
+	char text[UPSTREAM_WHY];
 
-	if (g->state == GATEWAY_CONNECTING) {
-		log_info(&g->exchange->subject, "upstream %s: %s: %s", g->upstream->settings->name, g->server->name, text);
-		upstream_failed(g->server, clock_ms());
-		let_go(g);
-		connect_next(g);
-	} else if (g->state == GATEWAY_ANSWERING && why == IO_END_PEER && g->left == UINT64_MAX) {
-		/* Without END_REQUEST an answer of unknown length may be cut: chunked framing can say so. */
-		fail(g, 502, "it hung up within its answer");
-	} else if (g->state != GATEWAY_OVER) {
-		fail(g, 502, text);
-	}
+	/* A copy: the io is closed before it is told. */
+	snprintf(text, sizeof(text), "%s", io_error_text(&g->link->io, why));
+	if (g->state == GATEWAY_TUNNEL)
+		gateway_finish(g, false, 0);
+	else if (g->state == GATEWAY_CONNECTING)
+		gateway_fail(g, 502, text);
+	else if (why != IO_END_PEER || !g->protocol->hung_up(g))
+		gateway_fail(g, 502, g->state == GATEWAY_ANSWERING ? "it hung up within its answer" :
+				     why == IO_END_PEER		   ? "it hung up without an answer" :
+								     text);
 }
 
-static const struct io_handler upstream_handler = { on_bytes, on_drained, on_ready, on_ended };
+static const struct io_handler link_handler = { on_bytes, on_drained, on_ready, on_ended };
 
 /* ---- From the client's side ---- */
+
+static void refuse(struct exchange *x, uint16_t status)
+{
+	x->keeps = false;
+	response_begin(x, status);
+	response_page(x, status);
+}
+
+static const struct web_upstream *settings_of(const struct exchange *x, const char *name)
+{
+	const struct web_settings *web = x->config->web;
+	size_t i = 0;
+
+	while (strcmp(web->upstreams[i].name, name))
+		i++; /* the settings were checked: it is there */
+	return &web->upstreams[i];
+}
+
+static void begin(struct exchange *x)
+{
+	const struct web_upstream *settings = settings_of(x, x->route->argument);
+	struct gateway *g;
+
+	/* Programs see a body without CONTENT_LENGTH as empty. */
+	if (x->head.framing == HTTP_CHUNKED && settings->protocol == WEB_FASTCGI) {
+		refuse(x, 411);
+		return;
+	}
+	g = calloc(1, sizeof(*g));
+	if (!g) {
+		refuse(x, 503);
+		return;
+	}
+	x->state = g;
+	g->exchange = x;
+	g->settings = settings;
+	g->protocol = settings->protocol == WEB_HTTP ? &gateway_http : &gateway_fastcgi;
+	g->upstream = web_config_upstream(x->config, settings->name);
+	if (settings->sticky)
+		read_mark(g);
+	/* What comes of the body waits in the kernel until there is somebody to take it. */
+	exchange_hold_body(x);
+	choose(g);
+}
 
 static void drained(struct exchange *x)
 {
 	struct gateway *g = x->state;
 
-	if (!g || !g->io.paused)
+	if (!g || !g->link || !g->link->io.paused)
 		return;
-	exchange_wait(x, WAIT_UPSTREAM);
-	io_resume(&g->io);
+	exchange_wait(x, g->state == GATEWAY_TUNNEL ? WAIT_TUNNEL : WAIT_UPSTREAM);
+	io_resume(&g->link->io);
 }
 
 static void timed_out(struct exchange *x)
 {
 	struct gateway *g = x->state;
 
-	if (g->state == GATEWAY_CONNECTING) {
-		upstream_failed(g->server, clock_ms());
-		let_go(g);
-		connect_next(g);
-		return;
-	}
-	fail(g, 504, "it did not answer in time");
+	if (g->state == GATEWAY_CHOOSING)
+		let_go(g, UPSTREAM_NEITHER, NULL);
+	if (g->state == GATEWAY_CHOOSING)
+		give_up(g, 503, "all servers are at max_connections, and none came free within queue_timeout");
+	else if (g->state == GATEWAY_TUNNEL)
+		gateway_finish(g, false, 0);
+	else if (g->state == GATEWAY_CONNECTING)
+		gateway_fail(g, 504, "it did not take the connection within connect_timeout");
+	else
+		gateway_fail(g, 504, "it said nothing for upstream_timeout");
 }
 
 const struct responder gateway_responder = {
-	.name = "fastcgi",
+	.name = "upstream",
 	.begin = begin,
 	.body = body,
 	.body_over = body_over,

@@ -118,7 +118,7 @@ enum http_scan http1_scan(const char *bytes, size_t len, size_t *seen, const str
 /* ---- Lines ---- */
 
 /* Takes a line off `rest`, which ends in CRLF as a whole head does. A CR or LF elsewhere stays in the line and is refused as a character. */
-static struct http_text take_line(struct http_text *rest)
+struct http_text http_take_line(struct http_text *rest)
 {
 	const char *end = memmem(rest->at, rest->len, "\r\n", 2);
 	struct http_text line = { rest->at, end ? (size_t)(end - rest->at) : rest->len };
@@ -386,7 +386,7 @@ static struct http_verdict note_field(const struct http_field *field, struct fra
 	return FINE;
 }
 
-static struct http_verdict parse_field(struct http_text line, struct http_field *out)
+struct http_verdict http_parse_field(struct http_text line, struct http_field *out)
 {
 	struct http_text rest = line;
 
@@ -405,13 +405,13 @@ static struct http_verdict parse_fields(struct http_text rest, struct framing *s
 {
 	struct http_text line;
 
-	while ((line = take_line(&rest)).len) {
+	while ((line = http_take_line(&rest)).len) {
 		struct http_field *field = &out->fields[out->field_count];
 		struct http_verdict verdict;
 
 		if (out->field_count == HTTP_MAX_FIELDS)
 			return REFUSE(431, "too many fields");
-		verdict = parse_field(line, field);
+		verdict = http_parse_field(line, field);
 		if (!verdict.status)
 			verdict = note_field(field, seen, out);
 		if (verdict.status)
@@ -449,7 +449,7 @@ struct http_verdict http1_parse(const char *bytes, size_t len, const struct http
 	out->major = 1;
 	if (len > limits->head_bytes)
 		return REFUSE(431, "the head is too long");
-	verdict = parse_request_line(take_line(&rest), limits, out);
+	verdict = parse_request_line(http_take_line(&rest), limits, out);
 	if (!verdict.status)
 		verdict = parse_fields(rest, &seen, out);
 	if (!verdict.status)

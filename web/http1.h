@@ -90,6 +90,10 @@ enum http_scan http1_scan(const char *bytes, size_t len, size_t *seen, const str
 /* Parses the `len` bytes of a whole head. On a verdict other than 0 only `target` may be looked at. */
 struct http_verdict http1_parse(const char *bytes, size_t len, const struct http_limits *limits, struct http_head *out);
 
+/* For the other direction, http_answer.c: takes a line with its CRLF off the rest of a whole head; a field line. */
+struct http_text http_take_line(struct http_text *rest);
+struct http_verdict http_parse_field(struct http_text line, struct http_field *out);
+
 /* The first field of that name, or NULL. */
 const struct http_text *http_head_field(const struct http_head *head, const char *name);
 

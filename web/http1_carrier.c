@@ -110,6 +110,10 @@ static size_t take_body(struct http1 *h, const uint8_t *bytes, size_t len)
 		return 0;
 	if (x->timer.wait == WAIT_BODY)
 		exchange_wait(x, WAIT_BODY);
+	if (h->tunnel) {
+		exchange_body(x, bytes, len);
+		return len;
+	}
 	return x->head.framing == HTTP_CHUNKED ? take_chunked_body(h, bytes, len) : take_length_body(h, bytes, len);
 }
 
@@ -256,14 +260,14 @@ static void on_bytes(struct connection *c, const uint8_t *bytes, size_t len)
 
 static bool answers_in_chunks(const struct exchange *x)
 {
-	return x->length == LENGTH_UNKNOWN && x->head.minor >= 1 && x->status != 204 && x->status != 304;
+	return x->length == LENGTH_UNKNOWN && x->head.minor >= 1 && x->status != 204 && x->status != 304 && x->status >= 200;
 }
 
 /* How the client finds the end of the body. */
 static const char *framing_field(struct exchange *x, char line[64])
 {
 	/* A 304 would state the length of what it does not send; 204 may state none. */
-	if (x->status == 204 || x->status == 304)
+	if (x->status == 204 || x->status == 304 || x->status < 200)
 		return "";
 	if (answers_in_chunks(x))
 		return "Transfer-Encoding: chunked\r\n";
@@ -277,6 +281,8 @@ static const char *framing_field(struct exchange *x, char line[64])
 
 static const char *connection_field(const struct exchange *x)
 {
+	if (x->status == 101)
+		return ""; /* the responder's */
 	if (!x->keeps)
 		return "Connection: close\r\n";
 	return x->head.minor == 0 ? "Connection: keep-alive\r\n" : "";
@@ -352,6 +358,16 @@ static void hold(struct exchange *x)
 static void release(struct exchange *x)
 {
 	io_resume(&x->connection->io);
+}
+
+static void tunnel(struct exchange *x)
+{
+	struct connection *c = x->connection;
+
+	c->http1.tunnel = true;
+	x->keeps = false;
+	x->body_over = false;
+	io_resume(&c->io);
 }
 
 static void break_off(struct exchange *x, const char *why)
@@ -487,5 +503,6 @@ const struct carrier http1_carrier = {
 	.go_on = go_on,
 	.hold = hold,
 	.release = release,
+	.tunnel = tunnel,
 	.break_off = break_off,
 };

@@ -18,6 +18,7 @@ struct http1 {
 	enum http1_state state;
 	bool resuming; /* next requests are being taken: a finished answer must not take them once more */
 	bool in_chunks; /* the answer */
+	bool tunnel;	/* no longer HTTP: what comes is the exchange's */
 	struct buf in;
 	size_t scanned; /* of the head in `in` */
 	struct exchange *exchange;

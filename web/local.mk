@@ -5,6 +5,8 @@ libweb_a_SOURCES = \
 	web/app_responder.c \
 	web/app_responder.h \
 	web/carrier.h \
+	web/balance.c \
+	web/balance.h \
 	web/cgi.c \
 	web/cgi.h \
 	web/chunked.c \
@@ -21,6 +23,8 @@ libweb_a_SOURCES = \
 	web/forwarded.h \
 	web/gateway.c \
 	web/gateway.h \
+	web/gateway_fastcgi.c \
+	web/gateway_http.c \
 	web/guard.c \
 	web/guard.h \
 	web/http1.c \
@@ -34,10 +38,14 @@ libweb_a_SOURCES = \
 	web/http2_stream.c \
 	web/limit.c \
 	web/limit.h \
+	web/http_answer.c \
+	web/http_answer.h \
 	web/mime.c \
 	web/mime.h \
 	web/path.c \
 	web/path.h \
+	web/server_address.c \
+	web/server_address.h \
 	web/ready.c \
 	web/ready.h \
 	web/roots.c \
@@ -50,6 +58,8 @@ libweb_a_SOURCES = \
 	web/status.h \
 	web/upstream.c \
 	web/upstream.h \
+	web/upstream_link.c \
+	web/upstream_link.h \
 	web/web.c \
 	web/web.h \
 	web/worker.c \

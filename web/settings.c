@@ -41,6 +41,9 @@ static void fini_upstream(struct web_upstream *upstream)
 {
 	free(upstream->name);
 	free_list(upstream->servers, upstream->server_count);
+	free(upstream->sticky);
+	free(upstream->host);
+	free(upstream->check_path);
 }
 
 static void free_web(void *data)

@@ -59,14 +59,34 @@ struct web_route {
 	const char *argument; /* within `to`, behind the colon; "" for none */
 };
 
-enum web_protocol { WEB_FASTCGI };
+enum web_protocol { WEB_FASTCGI, WEB_HTTP };
+enum web_check { WEB_CHECK_OFF, WEB_CHECK_TCP, WEB_CHECK_REQUEST };
+
+/* web_upstream.keepalive: 64 for HTTP, none for FastCGI. */
+#define WEB_KEEPALIVE_AUTO UINT32_MAX
 
 /* [upstream NAME] */
 struct web_upstream {
 	char *name;
-	char **servers; /* "ADDRESS [weight=N] [backup]" */
+	char **servers; /* "ADDRESS [weight=N] [max_connections=N] [backup]" */
 	size_t server_count;
 	int protocol; /* enum web_protocol */
+	int balance;  /* enum balance_rule */
+	char *sticky; /* name of the cookie that keeps clients with their server; NULL: none */
+	char *host;   /* http: Host sent to the servers; NULL: the client's */
+	unsigned keepalive; /* idle connections of all workers; WEB_KEEPALIVE_AUTO */
+	unsigned max_connections; /* requests at a time; 0: no limit but the servers' */
+	unsigned queue;		  /* requests that wait for a server */
+	unsigned fails;		  /* in a row, until a server is left out */
+	uint32_t fail_timeout_ms; /* for this long; and failures further apart do not add up */
+	uint32_t slow_start_ms;
+	int check;	  /* enum web_check */
+	char *check_path; /* WEB_CHECK_REQUEST: path and query, of FastCGI the script */
+	unsigned check_status; /* 0: 200 to 399 */
+	uint32_t check_interval_ms;
+	uint32_t check_timeout_ms;
+	unsigned check_rise;
+	unsigned check_fall;
 };
 
 struct web_settings {
@@ -80,6 +100,8 @@ struct web_settings {
 	uint32_t idle_timeout_ms;   /* 75000: between two requests */
 	uint32_t connect_timeout_ms; /* 2000: to an upstream server */
 	uint32_t upstream_timeout_ms; /* 60000: in which it says nothing */
+	uint32_t queue_timeout_ms;    /* 5000: for a server that is not at its limit */
+	uint32_t tunnel_timeout_ms;   /* 1h: silence of a WebSocket */
 	unsigned max_header_bytes;  /* 32768 */
 	int http2;		    /* 0, 1: offered to TLS clients */
 	unsigned max_clients;	    /* 0: what the file limit allows */

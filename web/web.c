@@ -320,6 +320,21 @@ struct web *web_start(struct settings *settings, struct app_room *apps, char *wh
 	return NULL;
 }
 
+/* What is known of servers, and what was set by command, outlives a reload. Before a worker has seen `config`. */
+static void adopt_upstreams(struct web_config *config, const struct web_config *old)
+{
+	for (size_t i = 0; i < config->web->upstream_count; i++)
+		for (size_t k = 0; k < old->web->upstream_count; k++) {
+			const struct web_upstream *now = &config->web->upstreams[i], *then = &old->web->upstreams[k];
+
+			if (strcmp(now->name, then->name) || now->protocol != then->protocol)
+				continue;
+			upstream_update(old->upstreams[k], config->upstreams[i]);
+			upstream_unref(config->upstreams[i]);
+			config->upstreams[i] = upstream_ref(old->upstreams[k]);
+		}
+}
+
 bool web_reload(struct web *web, struct settings *settings, char *why, size_t why_size)
 {
 	struct web_config *config = load_config(settings, web->apps, why, why_size);
@@ -332,6 +347,7 @@ bool web_reload(struct web *web, struct settings *settings, char *why, size_t wh
 		web_config_unref(config);
 		return false;
 	}
+	adopt_upstreams(config, web->config);
 	web->max_clients = config->web->max_clients;
 	for (unsigned i = 0; i < web->worker_count; i++)
 		web_worker_post_config(&web->workers[i], config);

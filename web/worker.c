@@ -11,9 +11,9 @@
 #include "proxy/settings.h"
 #include "web/condition.h"
 #include "web/connection.h"
-#include "web/upstream.h"
+#include "web/upstream_link.h"
 
-enum { TICK_MS = 250, LINGER_MS = 2000 };
+enum { TICK_MS = 250, LINGER_MS = 2000, KEPT_MS = 30000 };
 
 /* ---- What the room lives by ---- */
 
@@ -31,7 +31,7 @@ void web_config_unref(struct web_config *config)
 		SSL_CTX_free(config->site_tls[i]);
 	free(config->site_tls);
 	for (size_t i = 0; config->upstreams && i < config->web->upstream_count; i++)
-		upstream_free(config->upstreams[i]);
+		upstream_unref(config->upstreams[i]);
 	free(config->upstreams);
 	SSL_CTX_free(config->tls);
 	settings_unref(config->settings);
@@ -58,6 +58,9 @@ static uint32_t timeout(const struct web_worker *worker, enum web_wait wait)
 	case WAIT_BODY: return web->body_timeout_ms;
 	case WAIT_SEND: return web->send_timeout_ms;
 	case WAIT_LINGER: return LINGER_MS;
+	case WAIT_KEPT: return KEPT_MS;
+	case WAIT_QUEUE: return web->queue_timeout_ms;
+	case WAIT_TUNNEL: return web->tunnel_timeout_ms;
 	case WAIT_CONNECT: return web->connect_timeout_ms;
 	case WAIT_UPSTREAM: return web->upstream_timeout_ms;
 	case WAIT_NOTHING:
@@ -229,6 +232,7 @@ static void deliver_stop(struct inbox_message *message, void *owner)
 	w->draining = true;
 	while ((c = TAILQ_FIRST(&w->connections)))
 		connection_close(c, "stopping");
+	upstream_links_close(w);
 	event_base_loopbreak(w->base);
 	free(message);
 }
@@ -291,6 +295,7 @@ bool web_worker_init(struct web_worker *worker, unsigned number, struct web_conf
 	for (int i = 0; i < WEB_WAITS; i++)
 		TAILQ_INIT(&worker->waits[i]);
 	TAILQ_INIT(&worker->connections);
+	TAILQ_INIT(&worker->links);
 	TAILQ_INIT(&worker->dead);
 	worker->inbox.fd = -1;
 	note_time(worker);

@@ -40,8 +40,11 @@ enum web_wait {
 	WAIT_BODY,     /* the request's */
 	WAIT_SEND,     /* the client takes the answer */
 	WAIT_LINGER,   /* the client hangs up */
-	WAIT_CONNECT,  /* an upstream server takes the connection */
+	WAIT_KEPT,     /* a connection to an upstream server is needed again */
+	WAIT_QUEUE,    /* an upstream server is free */
+	WAIT_CONNECT,  /* it takes the connection */
 	WAIT_UPSTREAM, /* it says something */
+	WAIT_TUNNEL,   /* somebody says something */
 	WEB_WAITS,
 };
 
@@ -61,6 +64,7 @@ void web_timer_set(struct web_worker *worker, struct web_timer *timer, enum web_
 
 TAILQ_HEAD(web_timer_list, web_timer);
 TAILQ_HEAD(connection_list, connection);
+TAILQ_HEAD(upstream_link_list, upstream_link);
 struct freed_later;
 
 struct web_worker {
@@ -75,6 +79,7 @@ struct web_worker {
 	struct web_config *config;
 	struct web_timer_list waits[WEB_WAITS]; /* in order of deadline */
 	struct connection_list connections;
+	struct upstream_link_list links; /* to upstream servers, idle; the last used first */
 	struct connection_list dead; /* freed at the end of the loop turn */
 	SLIST_HEAD(, freed_later) freed; /* likewise */
 	_Atomic unsigned *clients;   /* of all workers */

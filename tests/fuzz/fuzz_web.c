@@ -8,6 +8,7 @@
 #include "web/chunked.h"
 #include "base/fastcgi.h"
 #include "web/http1.h"
+#include "web/http_answer.h"
 #include "web/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,6 +46,22 @@ static void heads(const char *bytes, size_t len, size_t step)
 	for (size_t i = 0; i < head.field_count; i++) {
 		check(lies_within(head.fields[i].name, bytes, seen) && lies_within(head.fields[i].value, bytes, seen));
 		check(!head.fields[i].value.len || !memchr(head.fields[i].value.at, '\n', head.fields[i].value.len));
+	}
+}
+
+static void answers(const char *bytes, size_t len, bool to_head)
+{
+	struct http_answer answer;
+
+	if (http_answer_parse(bytes, len, to_head, &answer))
+		return;
+	check(answer.status >= 100 && answer.status <= 599);
+	check(answer.framing != HTTP_ANSWER_LENGTH || answer.length != UINT64_MAX);
+	check(!to_head || answer.framing == HTTP_ANSWER_EMPTY);
+	for (size_t i = 0; i < answer.field_count; i++) {
+		check(lies_within(answer.fields[i].name, bytes, len) && lies_within(answer.fields[i].value, bytes, len));
+		check(!http_text_is(answer.fields[i].name, "Connection") && !http_text_is(answer.fields[i].name, "Content-Length"));
+		check(!answer.fields[i].value.len || !memchr(answer.fields[i].value.at, '\n', answer.fields[i].value.len));
 	}
 }
 
@@ -123,12 +140,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* A copy of its own size: the sanitizer sees a byte read too far. */
 	bytes = malloc(size > 2 ? size - 2 : 1);
 	memcpy(bytes, data + 2, size - 2);
-	switch (data[0] % 5) {
+	switch (data[0] % 6) {
 	case 0: heads((const char *)bytes, size - 2, data[1] % 64 + 1); break;
 	case 1: chunks(bytes, size - 2, data[1] % 64 + 1); break;
 	case 2: records(bytes, size - 2, data[1] % 64 + 1); break;
 	case 3: pairs(bytes, size - 2); break;
 	case 4: paths((const char *)bytes, size - 2); break;
+	case 5: answers((const char *)bytes, size - 2, data[1] & 1); break;
 	}
 	free(bytes);
 	return 0;

@@ -10,12 +10,14 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_admin.c \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
+	tests/unit/test_balance.c \
 	tests/unit/test_cluster.c \
 	tests/unit/test_config.c \
 	tests/unit/test_failover.c \
 	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
 	tests/unit/test_http.c \
+	tests/unit/test_http_answer.c \
 	tests/unit/test_lease.c \
 	tests/unit/test_memory.c \
 	tests/unit/test_pins.c \

@@ -4,6 +4,7 @@
 #define SUITES(SUITE) \
 	SUITE(address) \
 	SUITE(admin) \
+	SUITE(balance) \
 	SUITE(base) \
 	SUITE(base_io) \
 	SUITE(cluster) \
@@ -12,6 +13,7 @@
 	SUITE(fastcgi) \
 	SUITE(gtid) \
 	SUITE(http) \
+	SUITE(http_answer) \
 	SUITE(lease) \
 	SUITE(memory) \
 	SUITE(pins) \
