@@ -367,7 +367,7 @@ static struct backend *to_freeze(const struct turn *t, unsigned questions)
 /* Has nothing run on it since the session's last statement, and will nothing have to run in front of the next? */
 static bool is_untouched(const struct client *c, const struct backend *b)
 {
-	return b && !c->last_gone && b->state == BACKEND_READY && b->value == c->value && b->session == c->id &&
+	return b && !c->last_gone && b->state == BACKEND_READY && b->value == c->value && !fit_is_anew(b) && b->session == c->id &&
 	       b->multi_statements == c->multi_statements && !b->guard_lost && !b->shows_timeout && !c->probe &&
 	       (b->is_replica || ((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)));
 }
@@ -567,46 +567,6 @@ static bool count_by_value(struct turn *t)
 	return turn_set_text(t, out, strlen(out));
 }
 
-/* The list is frozen, and a connection cannot be given it. */
-static bool answer_by_value(struct turn *t)
-{
-	struct client *c = t->client;
-
-	if (t->meaning->verb != SQL_SHOW || !buf_len(&c->list->shown))
-		return false;
-	show_list(t);
-	return true;
-}
-
-static bool refuse(struct turn *t)
-{
-	turn_fail(t, ER_UNKNOWN_ERROR, "HY000", "tandem: what is asked about the last statement was lost with its connection");
-	return true;
-}
-
-/* With the list known by value, or empty. True when the turn has ended. */
-static bool ask_by_value(struct turn *t)
-{
-	const struct client *c = t->client;
-	enum sql_verb verb = t->meaning->verb;
-
-	if (verb == SQL_SHOW && turn_text_has(t, "count(")) {
-		if (count_by_value(t))
-			turn_judge_again(t);
-		return false;
-	}
-	if (verb == SQL_DIAGNOSTICS && get_by_value(t))
-		return false;
-	if (!c->list)
-		return false;
-	t->restore = freeze_signal(c);
-	if (t->restore)
-		return false;
-	if (answer_by_value(t))
-		return true;
-	return verb == SQL_DIAGNOSTICS && refuse(t);
-}
-
 /* ---- Several statements in a packet ---- */
 
 /* The end of the statement that begins at `at`: its semicolon or the end of all. */
@@ -675,7 +635,7 @@ static bool put_list(struct rewrite *r, const struct client *c, bool errors)
 			 (const char *)row.columns[1].data, any ? "" : " AS Code");
 		put_text(r, code);
 		put_text(r, "_");
-		put_text(r, freeze_charset(c));
+		put_text(r, c->list->charset);
 		put_text(r, " x'");
 		put_hex(r, row.columns[2]);
 		put_text(r, any ? "'" : "' AS Message");
@@ -684,6 +644,73 @@ static bool put_list(struct rewrite *r, const struct client *c, bool errors)
 	if (!any)
 		put_text(r, "SELECT _utf8'' AS Level,CAST(9999 AS UNSIGNED) AS Code,_utf8'' AS Message LIMIT 0");
 	return !r->full;
+}
+
+/* The character set of the results has changed since: a server converts the list. */
+static bool is_in_other_charset(const struct client *c)
+{
+	return strcmp(c->list->charset, freeze_charset(c->value, c->worker->snapshot)) != 0;
+}
+
+static bool select_list(struct turn *t)
+{
+	struct rewrite r = { .turn = t };
+	unsigned long offset, count;
+	char limit[64];
+
+	limits_of(t, &offset, &count);
+	snprintf(limit, sizeof(limit), " LIMIT %lu,%lu", offset, count);
+	if (!put_list(&r, t->client, turn_text_has(t, "errors")))
+		return false;
+	if (!memmem(r.out, r.len, "LIMIT 0", 7))
+		put_text(&r, limit);
+	if (r.full || !turn_set_text(t, r.out, r.len))
+		return false;
+	turn_judge_again(t);
+	t->stands_for_show = true;
+	return true;
+}
+
+/* The list is frozen, and a connection cannot be given it. True when the turn has ended. */
+static bool answer_by_value(struct turn *t)
+{
+	struct client *c = t->client;
+
+	if (t->meaning->verb != SQL_SHOW || !buf_len(&c->list->shown))
+		return false;
+	if (is_in_other_charset(c) && !c->found_rows_there && select_list(t))
+		return false;
+	show_list(t);
+	return true;
+}
+
+static bool refuse(struct turn *t)
+{
+	turn_fail(t, ER_UNKNOWN_ERROR, "HY000", "tandem: what is asked about the last statement was lost with its connection");
+	return true;
+}
+
+/* With the list known by value, or empty. True when the turn has ended. */
+static bool ask_by_value(struct turn *t)
+{
+	const struct client *c = t->client;
+	enum sql_verb verb = t->meaning->verb;
+
+	if (verb == SQL_SHOW && turn_text_has(t, "count(")) {
+		if (count_by_value(t))
+			turn_judge_again(t);
+		return false;
+	}
+	if (verb == SQL_DIAGNOSTICS && get_by_value(t))
+		return false;
+	if (!c->list)
+		return false;
+	t->restore = freeze_signal(c);
+	if (t->restore)
+		return false;
+	if (answer_by_value(t))
+		return true;
+	return verb == SQL_DIAGNOSTICS && refuse(t);
 }
 
 /* Does the list outlive this statement for sure? */
@@ -835,6 +862,36 @@ static void note_found_select(struct turn *t)
 		found_is(t, t->found_rows);
 }
 
+/* A word outside of quotes. */
+static bool has_plain_word(const struct turn *t, const char *word)
+{
+	const char *at = t->text, *end = at + t->text_len;
+	size_t n = strlen(word);
+
+	while (at < end) {
+		if (*at == '\'' || *at == '"' || *at == '`') {
+			at = skip_quoted(at, end);
+			continue;
+		}
+		if ((size_t)(end - at) >= n && !strncasecmp(at, word, n) && (at == t->text || !is_word(at[-1])) &&
+		    (at + n == end || !is_word(at[n])))
+			return true;
+		at++;
+	}
+	return false;
+}
+
+/* CREATE and ALTER of what is only kept: a SELECT in it does not run. */
+static bool keeps_text(const struct turn *t)
+{
+	static const char *const kept[] = { "view", "procedure", "function", "trigger", "event", "package" };
+
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (has_plain_word(t, kept[i]))
+			return true;
+	return false;
+}
+
 /* FOUND_ROWS() changes with each SELECT that runs, also inside other statements. */
 static __attribute__((noinline)) void note_found(struct turn *t)
 {
@@ -861,9 +918,19 @@ static __attribute__((noinline)) void note_found(struct turn *t)
 			found_is(t, t->found_rows);
 		break;
 	case SQL_DIAGNOSTICS:
+	case SQL_PREPARE:
+		break;
+	case SQL_EXECUTE_IMMEDIATE:
+		if (turn_text_has(t, "select"))
+			found_here(t);
+		break;
+	case SQL_CREATE:
+	case SQL_ALTER:
+		if (!keeps_text(t) && has_plain_word(t, "select"))
+			found_here(t);
 		break;
 	default:
-		if (turn_text_has(t, "select") || (t->saw_rows && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI)))
+		if (has_plain_word(t, "select") || (t->saw_rows && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI)))
 			found_here(t);
 	}
 }
@@ -980,6 +1047,11 @@ void diagnose_note(struct turn *turn)
 {
 	struct client *c = turn->client;
 
+	if (turn->stands_for_show) { /* SHOW WARNINGS leaves all that but ROW_COUNT() as it is */
+		client_forget_diagnostics(c, turn->backend);
+		c->row_count = -1;
+		return;
+	}
 	/* GET DIAGNOSTICS leaves ROW_COUNT() as it is, but not the SET that may stand for it. */
 	if (c->last != turn->backend || turn->command == COM_STMT_PREPARE || turn->meaning->verb == SQL_DIAGNOSTICS)
 		c->last_gone = true;

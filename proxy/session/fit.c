@@ -64,10 +64,9 @@ static bool fit_reset(struct turn *t)
 	return backend_reset(b, EXPECT_FIT);
 }
 
-/* Has its schema been made anew since it chose it? */
-static bool is_anew(const struct backend *b)
+bool fit_is_anew(const struct backend *backend)
 {
-	return b->schema_slot && atomic_load_explicit(b->schema_slot, memory_order_relaxed) != b->schema_seen;
+	return backend->schema_slot && atomic_load_explicit(backend->schema_slot, memory_order_relaxed) != backend->schema_seen;
 }
 
 static void note_schema(struct backend *b, const char *name)
@@ -81,7 +80,7 @@ static bool fit_schema(struct turn *t)
 	static const char forget[] = "SET collation_database=@@global.collation_database";
 	const struct state *aim = t->aim, *is = t->backend->value;
 	const char *want = aim->schema;
-	bool anew = is_anew(t->backend);
+	bool anew = fit_is_anew(t->backend);
 	bool same = want && is->schema && !strcmp(want, is->schema) && !anew;
 
 	if (!want || (same && aim->forgot == is->forgot))
@@ -127,7 +126,7 @@ static bool lists_others(const struct turn *t)
 	const struct client *c = t->client;
 	const struct backend *b = t->backend;
 
-	return t->meaning->facts & SQL_F_READS_LAST && c->diag_at != b && !t->restore && (b->has_diagnostics || t->pending) &&
+	return t->meaning->facts & SQL_F_READS_LAST && (c->diag_at != b || !c->diag_open) && !t->restore && (b->has_diagnostics || t->pending) &&
 	       !(c->found_rows_there && c->found_at == b) && diagnose_asks_list(t);
 }
 
@@ -393,7 +392,7 @@ static bool is_fit(const struct turn *t)
 	const struct backend *b = t->backend;
 	const struct client *c = t->client;
 
-	return b->value == c->value && !is_anew(b) && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
+	return b->value == c->value && !fit_is_anew(b) && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
 	       (((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)) || !wants_values(t));
 }
 
@@ -440,15 +439,37 @@ static enum fit go_to(struct turn *t, struct state *aim)
 	return send_changes(t, aim) ? FIT_READY : FIT_FAILED;
 }
 
-/* The connection's state, but with the parts of `then` that decide what a text means. The rest must not be touched: to set autocommit
- * as it was when the statement was prepared would commit the transaction that is open now. */
+/* The session has no schema, and the only way back to none would lose what it needs here: what is prepared, which runs in the schema of its
+ * prepare anyway, or its transaction. */
+static bool must_keep_schema(const struct turn *t)
+{
+	const struct client *c = t->client;
+
+	return t->backend->value->schema && !c->value->schema && ((t->statement && t->statement->value->schema) || c->trx == t->backend);
+}
+
+/* To the session's own state. */
+static enum fit go_home(struct turn *t)
+{
+	const char *schema = t->backend->value->schema;
+	struct state *aim = must_keep_schema(t) ? state_with_schema(t->client->value, schema, strlen(schema)) : state_ref(t->client->value);
+	enum fit there = go_to(t, aim);
+
+	t->aim = NULL;
+	state_unref(aim);
+	return there;
+}
+
+/* The session's state of now, but with the parts of `then` that decide what a text means. Not the rest of `then`: to set autocommit as it
+ * was when the statement was prepared would commit the transaction that is open now. Nor what the connection's last session had: in a READ
+ * ONLY session a server refuses to prepare what writes. */
 static struct state *state_for_prepare(struct turn *t, const struct state *then)
 {
 	static const char *const names[] = { "sql_mode", "character_set_client", "character_set_connection", "collation_connection" };
 	const struct snapshot *snapshot = t->client->worker->snapshot;
 	/* Prepared without a schema, it names its own, and any selected will do. */
-	struct state *s = then->schema ? state_with_schema(t->backend->value, then->schema, strlen(then->schema)) :
-					 state_ref(t->backend->value);
+	struct state *s = then->schema ? state_with_schema(t->client->value, then->schema, strlen(then->schema)) :
+					 state_ref(t->client->value);
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const char *value = state_get(then, snapshot, names[i]);
@@ -478,11 +499,27 @@ static enum fit prepare(struct turn *t)
 	return fit_prepare(t) ? FIT_READY : FIT_FAILED;
 }
 
+/* What is sent in front of the statement may warn of something, or use a table: the list of warnings that the session can still ask about
+ * would be gone. It is frozen first, and then a question about it is asked otherwise. */
+static bool must_save_list(struct turn *t)
+{
+	const struct client *c = t->client;
+	struct backend *b = t->backend;
+
+	if (!c->diag_open || c->diag_at != b || c->uvars_fixed || t->pending || (is_fit(t) && !must_prepare(t)))
+		return false;
+	t->backend = NULL;
+	t->diagnosed = 0;
+	return freeze_wait(t, b);
+}
+
 static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 {
 	enum fit step = FIT_READY;
 
 	turn->careful = !turn->is_read;
+	if (must_save_list(turn))
+		return FIT_WAITING;
 	if (needs_reset(turn)) {
 		if (must_save_values(turn))
 			return FIT_WAITING;
@@ -492,7 +529,7 @@ static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 	if (must_prepare(turn))
 		step = prepare(turn);
 	if (step == FIT_READY && !is_fit(turn))
-		step = go_to(turn, turn->client->value);
+		step = go_home(turn);
 	if (step != FIT_READY)
 		return step;
 	if (!fit_named(turn) || (turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)) || !fit_list(turn))

@@ -366,11 +366,12 @@ void freeze_forget_list(struct client *client)
 	free(list);
 }
 
-static struct frozen_list *new_list(struct client *c)
+static struct frozen_list *new_list(struct client *c, const char *charset)
 {
 	freeze_forget_list(c);
 	c->list = calloc(1, sizeof(*c->list));
 	if (c->list) {
+		snprintf(c->list->charset, sizeof(c->list->charset), "%s", charset);
 		c->diag_at = NULL;
 		c->diag_open = true;
 	}
@@ -379,7 +380,7 @@ static struct frozen_list *new_list(struct client *c)
 
 void freeze_error(struct client *client, uint16_t code, const char *sqlstate, const char *message)
 {
-	struct frozen_list *list = new_list(client);
+	struct frozen_list *list = new_list(client, "utf8");
 
 	if (!list)
 		return;
@@ -389,6 +390,14 @@ void freeze_error(struct client *client, uint16_t code, const char *sqlstate, co
 	list->code = code;
 	memcpy(list->state, sqlstate, 5);
 	list->message = strdup(message);
+}
+
+/* They come in the character set of the results; where that is none or binary, as the server has them. */
+const char *freeze_charset(const struct state *value, const struct snapshot *snapshot)
+{
+	const char *name = state_get(value, snapshot, "character_set_results");
+
+	return *name && strcmp(name, "binary") ? name : "utf8";
 }
 
 static bool take_list(struct client *c, struct backend *b)
@@ -402,7 +411,7 @@ static bool take_list(struct client *c, struct backend *b)
 		return true; /* a statement elsewhere has made a new one meanwhile */
 	if (!captured_first(&b->captured, &at, &columns) || columns != 3)
 		return false;
-	list = new_list(c);
+	list = new_list(c, freeze_charset(b->value, b->worker->snapshot));
 	if (!list)
 		return false;
 	b->freeze->listed = true;
@@ -455,14 +464,6 @@ static bool take_last(struct client *c, struct backend *b)
 	return true;
 }
 
-/* In the character set of the results, which is said in front of it. */
-const char *freeze_charset(const struct client *client)
-{
-	const char *name = state_get(client->value, client->worker->snapshot, "character_set_results");
-
-	return *name ? name : "utf8";
-}
-
 char *freeze_signal(const struct client *client)
 {
 	enum { LONGEST = 512 };
@@ -478,7 +479,7 @@ char *freeze_signal(const struct client *client)
 	add_text(&t, list->state);
 	snprintf(code, sizeof(code), "' SET MYSQL_ERRNO=%u,MESSAGE_TEXT=_", list->code);
 	add_text(&t, code);
-	add_text(&t, freeze_charset(client));
+	add_text(&t, list->charset);
 	add_text(&t, " x'");
 	add_hex(&t, (const uint8_t *)list->message, strlen(list->message));
 	add_text(&t, "'");

@@ -319,7 +319,11 @@ static void swallow_ok(struct backend *b, const struct expect *e, const struct w
 		protocol_error(b, "malformed OK");
 		return;
 	}
-	b->has_diagnostics |= ok.warnings != 0;
+	if (ok.warnings) {
+		b->has_diagnostics = true;
+		if (b->client && b->client->diag_at == b && !b->client->diag_open)
+			b->client->diag_at = NULL; /* its session's list is empty, and not there */
+	}
 	if ((e->what == EXPECT_PROBE || e->what == EXPECT_CAPTURE) && b->client)
 		tracking_adopt_probe(b->client, b, &ok);
 	else

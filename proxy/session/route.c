@@ -406,6 +406,12 @@ static bool rule_says_primary(const struct turn *t)
 	       (to->kind == RULE_SERVER && s->primary >= 0 && !strcmp(s->servers[s->primary].settings->name, to->server));
 }
 
+/* What was known on the primary may have come along to a replica, with a READ ONLY block: there nothing is written. */
+static bool suits(const struct turn *t, const struct backend *knows)
+{
+	return !knows->is_replica || t->meaning->target != SQL_TO_PRIMARY;
+}
+
 /* Connections that the session cannot leave, whatever the statement. */
 static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 {
@@ -419,14 +425,15 @@ static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 	if (client_pins_all(c))
 		return c->pinned;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
-		return c->last_id_at;
+		return suits(t, c->last_id_at) ? c->last_id_at : NULL; /* else it is brought along */
 	if (facts & SQL_F_READS_LAST_ID && c->last_id)
 		return NULL; /* frozen: any connection of the primary's is given it */
 	if (facts & SQL_F_READS_LAST && !(facts & SQL_F_MULTI && t->meaning->target == SQL_TO_PRIMARY)) {
 		struct backend *knows = diagnose_where(t);
 
-		if (knows || c->last)
-			return knows ? knows : c->last;
+		knows = knows ? knows : c->last;
+		if (knows && suits(t, knows))
+			return knows;
 	}
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
 		return c->probe;

@@ -134,11 +134,13 @@ static void assign(struct state *s, const struct tracked_variable *v, const char
 	s->count++;
 }
 
-/* The collation of the results is no variable, but metadata shows it: SET NAMES and the login set it, SET collation_connection does not.
- * NULL: the default of character_set_results. */
+/* The client's and the results' character sets have collations, too, which are no variables: SET NAMES and the login give them both the same,
+ * naming a character set alone gives it its default. Metadata shows that of the results, and that of the client is the parameters' of prepared
+ * statements. NULL: the default of the character set. */
+static const struct tracked_variable client_collation = { .name = (char *)"client_collation" };
 static const struct tracked_variable results_collation = { .name = (char *)"results_collation" };
 
-static void assign_results(struct state *s, const char *collation)
+static void assign_collation(struct state *s, const struct tracked_variable *whose, const char *collation)
 {
 	const struct charset *cs = NULL;
 	const char *end = collation ? strchr(collation, '_') : NULL;
@@ -146,7 +148,13 @@ static void assign_results(struct state *s, const char *collation)
 	if (end)
 		cs = charset_default(collation, (size_t)(end - collation));
 	/* cppcheck-suppress nullPointer ; without a collation there is no character set */
-	assign(s, &results_collation, cs && !strcmp(cs->collation, collation) ? NULL : collation);
+	assign(s, whose, cs && !strcmp(cs->collation, collation) ? NULL : collation);
+}
+
+static void assign_both_collations(struct state *s, const char *collation)
+{
+	assign_collation(s, &client_collation, collation);
+	assign_collation(s, &results_collation, collation);
 }
 
 static void assign_named(struct state *s, const struct snapshot *snapshot, const char *name, const char *value)
@@ -195,7 +203,7 @@ static void assign_charset(struct state *s, const struct snapshot *snapshot, uin
 	assign_named(s, snapshot, "character_set_connection", name);
 	assign_named(s, snapshot, "character_set_results", name);
 	assign_named(s, snapshot, "collation_connection", collation);
-	assign_results(s, collation);
+	assign_both_collations(s, collation);
 }
 
 static void assign_server_defaults(struct state *s, const struct snapshot *snapshot, int server)
@@ -268,7 +276,9 @@ struct state *state_with_variable(struct state *state, const struct snapshot *sn
 	s = copy_state(state, 1);
 	assign(s, v, text);
 	if (!strcmp(v->name, "character_set_results"))
-		assign_results(s, NULL);
+		assign_collation(s, &results_collation, NULL);
+	else if (!strcmp(v->name, "character_set_client"))
+		assign_collation(s, &client_collation, NULL);
 	rehash(s);
 	free(text);
 	return s;
@@ -294,12 +304,24 @@ struct state *state_rebase(const struct state *state, const struct snapshot *fro
 	return s;
 }
 
-struct state *state_with_results(struct state *state, struct wire_bytes collation)
+/* "SET NAMES x COLLATE x_y, character_set_results = z": the results have another one by then. */
+static bool is_of(const struct state *s, const struct snapshot *snapshot, const char *side, const char *collation)
 {
-	struct state *s = copy_state(state, 1);
+	const char *charset = state_get(s, snapshot, side);
+	size_t len = strlen(charset);
+
+	return len && !strncmp(collation, charset, len) && (collation[len] == '_' || !collation[len]);
+}
+
+struct state *state_with_names(struct state *state, const struct snapshot *snapshot, struct wire_bytes collation)
+{
+	struct state *s = copy_state(state, 2);
 	char *text = strndup((const char *)collation.data, collation.len);
 
-	assign_results(s, text);
+	if (is_of(s, snapshot, "character_set_client", text))
+		assign_collation(s, &client_collation, text);
+	if (is_of(s, snapshot, "character_set_results", text))
+		assign_collation(s, &results_collation, text);
 	rehash(s);
 	free(text);
 	return s;
@@ -398,7 +420,7 @@ static void put_assignment(struct diff *d, const char *name, const char *value)
 {
 	const struct tracked_variable *v = snapshot_variable(d->snapshot, name, strlen(name));
 
-	d->charset_differs |= d->names && !strcmp(name, results_collation.name);
+	d->charset_differs |= d->names && (!strcmp(name, results_collation.name) || !strcmp(name, client_collation.name));
 	if (!v || !v->exists[d->server] || (d->is_replica && is_guard(name)))
 		return;
 	if (d->names && is_charset(name)) {
@@ -444,31 +466,37 @@ static void walk_difference(struct diff *d, const struct state *target, const st
 	}
 }
 
-/* SET NAMES gives the results the collation too, which single assignments do not: metadata shows it. What of the client's and the
- * connection's sides is different is set behind it. */
+static void put_setting(struct diff *d, const char *name, const char *value)
+{
+	put_text(d->w, name);
+	put_text(d->w, value);
+}
+
+/* SET NAMES gives the client's and the results' sides the collation too, which single assignments do not. They differ only where one of
+ * them was named alone since, and then that one has its default: NAMES says the other. What is different is set behind it. */
 static void put_names(struct diff *d, const struct state *target)
 {
 	const char *client = state_get(target, d->snapshot, "character_set_client");
 	const char *charset = state_get(target, d->snapshot, "character_set_connection");
 	const char *connection = state_get(target, d->snapshot, "collation_connection");
 	const char *results = state_get(target, d->snapshot, "character_set_results");
+	const char *clients = state_get(target, d->snapshot, client_collation.name);
 	const char *collation = state_get(target, d->snapshot, results_collation.name);
+	bool by_client = *clients && strcmp(clients, collation);
+	const char *names = by_client ? client : results;
 
+	if (by_client)
+		collation = clients;
 	put_text(d->w, d->count++ ? "," : "SET ");
-	put_text(d->w, "NAMES ");
-	put_text(d->w, results);
-	if (*collation) {
-		put_text(d->w, " COLLATE ");
-		put_text(d->w, collation);
-	}
-	if (strcmp(client, results)) {
-		put_text(d->w, ",character_set_client=");
-		put_text(d->w, client);
-	}
-	if (*connection && (strcmp(charset, results) || strcmp(connection, collation))) {
-		put_text(d->w, ",collation_connection=");
-		put_text(d->w, connection);
-	}
+	put_setting(d, "NAMES ", names);
+	if (*collation)
+		put_setting(d, " COLLATE ", collation);
+	if (by_client)
+		put_setting(d, ",character_set_results=", *results ? results : "NULL");
+	else if (strcmp(client, results) || strcmp(clients, collation))
+		put_setting(d, ",character_set_client=", client);
+	if (*connection && (strcmp(charset, names) || strcmp(connection, collation)))
+		put_setting(d, ",collation_connection=", connection);
 }
 
 unsigned state_put_set(struct wire_writer *w, const struct state *target, const struct state *actual, const struct snapshot *snapshot,
@@ -477,7 +505,7 @@ unsigned state_put_set(struct wire_writer *w, const struct state *target, const 
 	bool backslash = !strstr(state_get(actual, snapshot, "sql_mode"), "NO_BACKSLASH_ESCAPES");
 	struct diff d = { .w = w, .snapshot = snapshot, .server = server, .is_replica = is_replica, .backslash = backslash };
 
-	d.names = *state_get(target, snapshot, "character_set_results") != '\0';
+	d.names = *state_get(target, snapshot, "character_set_results") || *state_get(target, snapshot, client_collation.name);
 	walk_difference(&d, target, actual);
 	if (d.join_size) /* setting it sets this one too, which no tracker reports */
 		put_assignment(&d, "sql_big_selects", state_get(target, snapshot, "sql_big_selects"));

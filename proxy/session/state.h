@@ -38,8 +38,8 @@ bool state_equal(const struct state *a, const struct state *b);
 /* Each gives a new state (or another reference to the same one, when nothing changes). */
 struct state *state_with_variable(struct state *state, const struct snapshot *snapshot, struct wire_bytes name,
 				  struct wire_bytes value);
-/* SET NAMES has given the results this collation, too. */
-struct state *state_with_results(struct state *state, struct wire_bytes collation);
+/* SET NAMES has given the client's and the results' sides this collation, too. */
+struct state *state_with_names(struct state *state, const struct snapshot *snapshot, struct wire_bytes collation);
 struct state *state_with_schema(struct state *state, const char *schema, size_t len);
 /* After COM_RESET_CONNECTION, until the next USE. */
 struct state *state_with_forgotten(struct state *state);

@@ -306,10 +306,10 @@ static void set_both(struct client *c, struct backend *b, struct state *mine, st
 	state_unref(its);
 }
 
-static void set_results(struct client *c, struct backend *b, struct wire_bytes value)
+static void set_names(struct client *c, struct backend *b, struct wire_bytes value)
 {
-	struct state *mine = state_with_results(c->value, value);
-	struct state *its = c->value == b->value ? state_ref(mine) : state_with_results(b->value, value);
+	struct state *mine = state_with_names(c->value, c->worker->snapshot, value);
+	struct state *its = c->value == b->value ? state_ref(mine) : state_with_names(b->value, c->worker->snapshot, value);
 
 	set_both(c, b, mine, its);
 }
@@ -323,7 +323,7 @@ static void set_collation(struct client *c, struct backend *b, struct wire_bytes
 	set_both(c, b, mine, its);
 	c->collation_unknown = false;
 	if (c->turn && turn_has_word(c->turn, "names"))
-		set_results(c, b, value);
+		set_names(c, b, value);
 }
 
 void turn_captured(struct turn *turn, struct backend *backend, bool failed)
@@ -334,7 +334,9 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 		turn->on_primary = true;
 		if (turn->capture == CAPTURE_SETTLE)
 			settle_give_up(turn, backend);
-		if (turn->capture == CAPTURE_ASK)
+		if (turn->capture == CAPTURE_END)
+			turn_fail(turn, ER_UNKNOWN_ERROR, "HY000", "tandem: the READ ONLY transaction on %s could not be ended", backend->server_name);
+		else if (turn->capture == CAPTURE_ASK)
 			turn_advance(turn);
 		else
 			turn_end(turn);
@@ -342,6 +344,10 @@ void turn_captured(struct turn *turn, struct backend *backend, bool failed)
 	}
 	if (turn->capture == CAPTURE_ASK) {
 		position_came(turn, backend);
+		return;
+	}
+	if (turn->capture == CAPTURE_END) {
+		turn_advance(turn);
 		return;
 	}
 	if (turn->capture == CAPTURE_COLLATION && first_value(backend, &v))
@@ -555,6 +561,24 @@ static enum step fit(struct turn *t)
 	}
 }
 
+/* What begins another transaction, or locks tables, commits the one that is open. A READ ONLY block on a replica ends there, and the statement
+ * goes its own way. */
+static bool ends_block(const struct turn *t)
+{
+	const struct client *c = t->client;
+
+	return c->trx && c->trx->is_replica && t->command == COM_QUERY && !(t->meaning->facts & SQL_F_MULTI) &&
+	       (t->meaning->verb == SQL_BEGIN || t->meaning->verb == SQL_LOCK_TABLES) && c->trx->state == BACKEND_READY;
+}
+
+static void end_block(struct turn *t)
+{
+	struct backend *b = t->client->trx;
+
+	if (!turn_ask(t, b, CAPTURE_END, "COMMIT AND NO CHAIN NO RELEASE"))
+		backend_lost(b, "cannot send", 0, NULL, NULL);
+}
+
 void turn_advance(struct turn *turn)
 {
 	if (turn->wait != WAIT_CONNECTION)
@@ -563,6 +587,10 @@ void turn_advance(struct turn *turn)
 		return;
 	if (turn->client->worker->gate_closed && gate_holds(turn))
 		return;
+	if (!turn->backend && turn->client->trx && ends_block(turn)) {
+		end_block(turn);
+		return;
+	}
 	if (!turn->backend && turn->meaning->facts & SQL_F_READS_LAST && diagnose_begin(turn))
 		return;
 	if (!turn->backend && choose(turn) == STEP_WAIT)
@@ -1039,7 +1067,7 @@ static bool learn_collation(struct turn *t)
 	if (!c->collation_unknown) {
 		name = state_get(c->value, c->worker->snapshot, "collation_connection");
 		if (turn_has_word(t, "names"))
-			set_results(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
+			set_names(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
 		return false;
 	}
 	if (t->warnings) {

@@ -29,7 +29,7 @@ enum turn_task { /* what a turn is for */
 	TASK_VERIFY,  /* log in to a backend and select the schema, for a login */
 };
 
-enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE };
+enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE, CAPTURE_END };
 enum { TURN_REPORTED_MAX = 12 };
 
 struct turn {
@@ -56,6 +56,7 @@ struct turn {
 	bool on_primary;    /* must: it was refused elsewhere, or waited too long */
 	bool passed;	    /* bytes of its reply have gone to the client */
 	bool fitted;	    /* state changes have been answered with OK */
+	bool stands_for_show; /* it answers a SHOW WARNINGS, see diagnose.c */
 	bool careful;	    /* send nothing before everything in front of it is answered */
 	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
 	bool told_read_only; /* of a refusal that the server has listed under another number */
@@ -219,6 +220,8 @@ enum fit {
 };
 /* Sends what brings turn->backend to its session's state, and prepares the statement there if there is one. */
 enum fit fit_backend(struct turn *turn);
+/* Has the schema of this connection been made anew, or changed, since it chose it? Then it chooses it again before it is used. */
+bool fit_is_anew(const struct backend *backend);
 /* How many statements a connection may keep prepared. */
 uint32_t fit_prepare_budget(const struct backend *backend);
 /* The server has reached max_prepared_stmt_count: keep fewer, and close some now. */

@@ -428,12 +428,13 @@ class Script:
         yield from self.pick(self.ask, self.ask_state)()
 
     def prepare(self):
+        """A NULL in "SET @b = ?" has the character set of the value before it, or not, by whether the server has prepared it anew."""
         t = self.table()
         text, params = self.pick(
             (f"SELECT * FROM {t} WHERE id = ?", 1), (f"SELECT id, v, n FROM {t} WHERE id > ? ORDER BY id LIMIT 3", 1),
             (f"INSERT INTO {t} (v, n) VALUES (?, ?)", 2), (f"UPDATE {t} SET n = ? WHERE id = ?", 2), ("SELECT ?, ?", 2),
             ("SELECT 'a' || ?", 1), (f"SELECT COUNT(*) FROM {t}", 0), ("SELECT @a, DATABASE(), ?", 1), ("SELECT 1 FROM nosuch.t", 0),
-            ("SET @b = ?", 1), (f"DELETE FROM {t} WHERE id = ? + 20", 1), ("SELECT \"x\", 1/3", 0), ("BROKEN ?", 1),
+            ("SET @b = IFNULL(?, 'none')", 1), (f"DELETE FROM {t} WHERE id = ? + 20", 1), ("SELECT \"x\", 1/3", 0), ("BROKEN ?", 1),
             (f"SELECT {self.own('twice')}(?)", 1), (f"SELECT * FROM {self.own('u')} ORDER BY k", 0), ("CALL " + self.own("two()"), 0))
         if len(self.slots) >= 4:
             yield from self.close_one()

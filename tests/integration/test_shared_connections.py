@@ -1,0 +1,172 @@
+"""A session's connection has been in other hands: what it was to the session, it is again, whatever the others have left or need.
+
+Servers with one or two connections each let sessions take them from each other all the time. Each test here is a
+difference that the random test once found.
+"""
+import contextlib
+
+import pytest
+
+import rawmysql
+import sandbox
+from conftest import DIRECT, NUMBERS, Direct
+from rawmysql import MODERN, MysqlError
+
+pytestmark = [pytest.mark.core]
+
+BINARY_FLAG = 128
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schema(cluster):
+    cluster.primary.sql("CREATE DATABASE hands")
+    cluster.primary.sql("CREATE TABLE hands.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100), n INT NOT NULL DEFAULT 0)")
+    cluster.primary.sql("INSERT INTO hands.t (v, n) VALUES ('one', 1), ('two', 2), ('three', 3)")
+    cluster.wait_synced()
+    yield
+    cluster.primary.sql("DROP DATABASE hands")
+    cluster.wait_synced()
+
+
+def narrow(cluster, connections):
+    if DIRECT:
+        return contextlib.nullcontext(Direct(cluster))
+    limits = {f"server {server.name}": {"address": server.address, "max_connections": connections} for server in cluster.servers}
+    return sandbox.Tandem(cluster, {"tandem": {"threads": 1}, **limits})
+
+
+@pytest.fixture(scope="module")
+def one(cluster):
+    """One connection per server."""
+    with narrow(cluster, 1) as started:
+        started.wait_reads_on(cluster.replicas)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def two(cluster):
+    with narrow(cluster, 2) as started:
+        started.wait_reads_on(cluster.replicas)
+        yield started
+
+
+def use_every_connection(front):
+    with front.connect(timeout=60) as other:
+        other.query("SET @stranger = 1, sql_mode = 'NO_ZERO_DATE'")
+        other.query("INSERT INTO hands.t (v) VALUES ('x'), ('y')")
+        other.query("SELECT id FROM hands.t LIMIT 2")
+        other.query("DELETE FROM hands.t WHERE v IN ('x', 'y')")
+
+
+def test_a_write_is_prepared_where_a_session_was_read_only(two):
+    """A server refuses to prepare what writes in a READ ONLY session: that session's settings must be gone first."""
+    with two.connect(database="hands") as writer, two.connect() as reader, two.connect() as third:
+        statement = writer.prepare("UPDATE t SET n = ? WHERE id = ?")
+        writer.execute(statement, [1, 1])
+        reader.query("SET SESSION TRANSACTION READ ONLY")
+        reader.query("SET autocommit = 0")
+        third.query("BEGIN")  # takes the writer's connection, so that it has to take the reader's
+        assert writer.execute(statement, [5, 1]).status & rawmysql.STATUS_IN_TRANS == 0
+        third.query("ROLLBACK")
+        assert writer.query("SELECT n FROM t WHERE id = 1").value == 5
+
+
+def test_the_insert_id_that_came_along_to_a_read_only_block_is_written(one, cluster):
+    with one.connect(database="hands", capabilities=MODERN | rawmysql.CLIENT_MULTI_STATEMENTS) as client:
+        client.query("INSERT INTO t (v) VALUES ('ro')")
+        last = client.query("SELECT LAST_INSERT_ID()").value
+        cluster.wait_synced()
+        for statement in ("INSERT INTO t (v) VALUES (LAST_INSERT_ID()) RETURNING v",
+                          "SELECT LAST_INSERT_ID(); INSERT INTO t (v, n) SELECT LAST_INSERT_ID(), 7 FROM t LIMIT 0"):
+            client.query("START TRANSACTION READ ONLY")
+            assert client.query("SELECT LAST_INSERT_ID()").value == last
+            client.query("COMMIT")
+            result = client.query_all(statement)[0]
+            assert int(result.value) == last
+            client.query(f"SET last_insert_id = {last}")
+
+
+def test_a_read_only_block_ends_where_another_transaction_begins(one, cluster):
+    """BEGIN commits what is open: the new transaction writes, so it is the primary's."""
+    with one.connect(database="hands") as client:
+        for begin in ("BEGIN", "START TRANSACTION", "LOCK TABLES t WRITE"):
+            cluster.wait_synced()
+            client.query("START TRANSACTION READ ONLY")
+            client.query("SELECT COUNT(*) FROM t")
+            client.query(begin)
+            client.query("UPDATE t SET n = n + 1 WHERE id = 2")
+            client.query("COMMIT")
+            client.query("UNLOCK TABLES")
+        assert client.query("UPDATE t SET n = n + 1 WHERE id = 2").affected == 1
+
+
+def test_the_collation_of_parameters(two):
+    """SET NAMES gives it to the client's side, where no variable shows it."""
+    with two.connect(database="hands") as client:
+        client.query("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
+        client.query("SET character_set_results = latin1")
+        statement = client.prepare("SELECT ? AS x")
+        for _ in range(3):
+            assert client.execute(statement, ["word"]).columns[0].flags & BINARY_FLAG
+            use_every_connection(two)
+        client.query("SET character_set_client = utf8mb4")
+        for _ in range(3):
+            assert not client.execute(statement, ["word"]).columns[0].flags & BINARY_FLAG
+            use_every_connection(two)
+        client.query("SET NAMES utf8mb4 COLLATE utf8mb4_bin, character_set_results = NULL")
+        use_every_connection(two)
+        assert client.execute(statement, ["word"]).columns[0].flags & BINARY_FLAG
+        assert client.query("SELECT @@character_set_results, @@collation_connection").rows == [(None, "utf8mb4_bin")]
+
+
+@pytest.mark.parametrize("statement, number", [("SELECT CAST('ü' AS SIGNED)", 1292),
+                                               ("SELECT CAST('ü' AS SIGNED), CAST('ä' AS SIGNED)", 1292)], ids=["one", "several"])
+def test_warnings_are_told_in_the_character_set_of_the_time(one, statement, number):
+    with one.connect(database="hands") as client:
+        for before, after, text in (("utf8mb4", "latin1", "'\udcfc'"), ("latin1", "utf8mb4", "'ü'")):
+            client.query("SET NAMES utf8mb4")
+            client.query(f"SET character_set_results = {before}")
+            client.query(statement)
+            use_every_connection(one)
+            client.query(f"SET character_set_results = {after}")
+            result = client.query("SHOW WARNINGS")
+            assert result.rows[0][1] == number and text in result.rows[0][2]
+            assert result.columns[2].charset == {"latin1": 8, "utf8mb4": 45}[after]
+            assert [row[1] for row in client.query("SHOW WARNINGS LIMIT 1, 1").rows] == [number] * (statement.count("CAST") - 1)
+            assert client.query("SHOW ERRORS").rows == []
+            client.query("SELECT COUNT(*) FROM t")
+
+
+@pytest.mark.parametrize("statements", [["PREPARE p FROM 'SELECT 1'", "DEALLOCATE PREPARE p"], ["CREATE OR REPLACE VIEW w AS SELECT 1"],
+                                        ["INSERT INTO t (v) VALUES ('select')"]], ids=["prepare", "view", "text"])
+def test_what_does_not_run_a_select_leaves_the_found_rows(one, statements):
+    with one.connect(database="hands") as client:
+        client.query("SELECT id FROM t WHERE id < 4")
+        for statement in statements:
+            client.query(statement)
+        use_every_connection(one)
+        assert client.query("SELECT FOUND_ROWS()").value == 3
+
+
+def test_the_row_count_when_the_schema_was_changed_meanwhile(two):
+    """The connection has to choose its schema again, which would be the last statement."""
+    with two.connect(database="hands") as client, two.connect() as other:
+        client.query("BEGIN")
+        with pytest.raises(MysqlError):
+            client.query("SELECT (SELECT 1 UNION SELECT 2)")
+        client.query("SHOW WARNINGS")
+        other.query("CREATE DATABASE IF NOT EXISTS hands")
+        assert client.query("SELECT ROW_COUNT()").value == -1
+        client.query("ROLLBACK")
+
+
+def test_a_prepared_statement_of_a_session_whose_schema_was_dropped(one):
+    name = f"hands{next(NUMBERS)}"
+    with one.connect(database="hands", timeout=60) as client:
+        statement = client.prepare("SELECT COUNT(*), DATABASE() FROM t WHERE id < ?")
+        for step in (f"CREATE DATABASE {name}", f"USE {name}", f"DROP DATABASE {name}"):
+            client.query(step)
+        for _ in range(2):
+            use_every_connection(one)
+            assert client.execute(statement, [4]).rows == [(3, "hands")]
+        assert client.query("SELECT DATABASE()").value is None
