@@ -27,4 +27,8 @@ libbase_a_SOURCES = \
 	base/readiness.c \
 	base/readiness.h \
 	base/tls.c \
-	base/tls.h
+	base/tls.h \
+	base/tls_staple.c \
+	base/tls_staple.h \
+	base/tls_tickets.c \
+	base/tls_tickets.h

@@ -196,7 +196,7 @@ static bool take_length(struct http_text value, struct cgi_answer *out)
 static bool is_own(struct http_text name)
 {
 	return http_text_is(name, "Connection") || http_text_is(name, "Transfer-Encoding") || http_text_is(name, "Keep-Alive") ||
-	       http_text_is(name, "Date") || http_text_is(name, "Server") || http_text_is(name, "Upgrade");
+	       http_text_is(name, "Date") || http_text_is(name, "Upgrade");
 }
 
 static bool take_field(const struct http_field *field, struct cgi_answer *out, bool *redirects)

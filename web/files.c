@@ -146,7 +146,6 @@ static void add_fields(struct exchange *x, const struct mime *mime, const struct
 		return;
 	response_field(x, "Content-Type", "%s", mime->type);
 	response_field(x, "Accept-Ranges", "bytes");
-	response_field(x, "X-Content-Type-Options", "nosniff");
 	if (v->coding)
 		response_field(x, "Content-Encoding", "%s", v->coding);
 }

@@ -10,6 +10,8 @@
 #include "base/listen.h"
 #include "base/log.h"
 #include "base/tls.h"
+#include "base/tls_staple.h"
+#include "base/tls_tickets.h"
 #include "proxy/settings.h"
 #include "web/limit.h"
 #include "web/upstream.h"
@@ -32,6 +34,7 @@ struct web {
 	struct web_config *config;
 	struct access_log *log;
 	struct limit_table *limits;
+	struct tls_tickets *tickets; /* outlive the contexts of each reload */
 	struct web_worker *workers;
 	unsigned worker_count;
 	_Atomic unsigned clients;
@@ -80,7 +83,20 @@ static int on_protocols(SSL *ssl, const unsigned char **out, unsigned char *out_
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static bool load_site(struct web_config *config, size_t i, char *why, size_t why_size)
+static bool staple(SSL_CTX *ctx, const struct web_site *site, char *why, size_t why_size)
+{
+	bool is_stale = false;
+
+	if (!site->ocsp)
+		return true;
+	if (!tls_staple(ctx, site->ocsp, &is_stale, why, why_size))
+		return false;
+	if (is_stale)
+		log_warning(NULL, "[site %s] ocsp %s: its time is over, browsers do not get it: fetch a new one and reload", site->host, site->ocsp);
+	return true;
+}
+
+static bool load_site(struct web_config *config, struct tls_tickets *tickets, size_t i, char *why, size_t why_size)
 {
 	const struct web_site *site = &config->web->sites[i];
 	char what[256];
@@ -88,24 +104,26 @@ static bool load_site(struct web_config *config, size_t i, char *why, size_t why
 	if (!site->certificate)
 		return true;
 	config->site_tls[i] = tls_server_context(site->certificate, site->key, NULL, what, sizeof(what));
-	if (!config->site_tls[i])
+	if (!config->site_tls[i] || !staple(config->site_tls[i], site, what, sizeof(what))) {
 		snprintf(why, why_size, "[site %s] %s", site->host, what);
-	else /* the one in force when the protocol is chosen */
-		SSL_CTX_set_alpn_select_cb(config->site_tls[i], on_protocols, config);
-	return config->site_tls[i] != NULL;
+		return false;
+	}
+	/* The one in force when the protocol is chosen. */
+	SSL_CTX_set_alpn_select_cb(config->site_tls[i], on_protocols, config);
+	return tls_tickets_use(tickets, config->site_tls[i]);
 }
 
-static bool load_certificates(struct web_config *config, char *why, size_t why_size)
+static bool load_certificates(struct web_config *config, struct tls_tickets *tickets, char *why, size_t why_size)
 {
 	config->site_tls = calloc(config->web->site_count + 1, sizeof(SSL_CTX *));
 	if (!config->site_tls)
 		return false;
 	for (size_t i = 0; i < config->web->site_count; i++)
-		if (!load_site(config, i, why, why_size))
+		if (!load_site(config, tickets, i, why, why_size))
 			return false;
 	/* What a client gets that names no site, or one without a certificate. */
 	config->tls = tls_server_context(NULL, NULL, config->settings->state_dir, why, why_size);
-	if (!config->tls)
+	if (!config->tls || !tls_tickets_use(tickets, config->tls))
 		return false;
 	SSL_CTX_set_tlsext_servername_callback(config->tls, on_server_name);
 	SSL_CTX_set_tlsext_servername_arg(config->tls, config);
@@ -130,7 +148,7 @@ static bool load_upstreams(struct web_config *config, char *why, size_t why_size
 	return true;
 }
 
-static struct web_config *load_config(struct settings *settings, struct app_room *apps, char *why, size_t why_size)
+static struct web_config *load_config(const struct web *web, struct settings *settings, char *why, size_t why_size)
 {
 	struct web_config *config = calloc(1, sizeof(*config));
 
@@ -140,9 +158,9 @@ static struct web_config *load_config(struct settings *settings, struct app_room
 	atomic_init(&config->refs, 1);
 	config->settings = settings_ref(settings);
 	config->web = web_settings_of(settings);
-	config->apps = apps;
+	config->apps = web->apps;
 	if (!load_upstreams(config, why, why_size) ||
-	    (config->web->listen_tls_count && !load_certificates(config, why, why_size))) {
+	    (config->web->listen_tls_count && !load_certificates(config, web->tickets, why, why_size))) {
 		web_config_unref(config);
 		return NULL;
 	}
@@ -291,7 +309,10 @@ static bool open_log(struct web *web, char *why, size_t why_size)
 
 static bool start(struct web *web, char *why, size_t why_size)
 {
-	web->config = load_config(web->settings, web->apps, why, why_size);
+	web->tickets = tls_tickets_new();
+	if (!web->tickets)
+		return false;
+	web->config = load_config(web, web->settings, why, why_size);
 	if (!web->config || !open_log(web, why, why_size))
 		return false;
 	snprintf(why, why_size, "the web cannot be started: out of memory or threads");
@@ -337,7 +358,7 @@ static void adopt_upstreams(struct web_config *config, const struct web_config *
 
 bool web_reload(struct web *web, struct settings *settings, char *why, size_t why_size)
 {
-	struct web_config *config = load_config(settings, web->apps, why, why_size);
+	struct web_config *config = load_config(web, settings, why, why_size);
 
 	if (!config)
 		return false;
@@ -415,6 +436,7 @@ void web_stop(struct web *web)
 	access_log_close(web->log);
 	limit_table_free(web->limits);
 	web_config_unref(web->config);
+	tls_tickets_free(web->tickets);
 	settings_unref(web->settings);
 	free(web);
 }
