@@ -36,7 +36,9 @@ struct app {
  * A shared object that [app NAME] module = /path/x.so loads has one, which is called tandem_app.
  */
 #ifdef APP_BUILTIN
-#define APP_MODULE(id) const struct app id##_app
+#define APP_MODULE(id)                  \
+	extern const struct app id##_app; \
+	const struct app id##_app
 #else
 #define APP_MODULE(id)                          \
 	extern const struct app tandem_app;     \

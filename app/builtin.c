@@ -1,6 +1,6 @@
 #include "app/builtin.h"
 
-static const struct app *const apps[] = { &hello_app };
+static const struct app *const apps[] = { &hello_app, &people_app };
 
 const struct app *app_builtin_at(size_t index)
 {

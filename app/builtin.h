@@ -5,6 +5,7 @@
 #include "app/app.h"
 
 extern const struct app hello_app;
+extern const struct app people_app;
 
 /* By number; NULL behind the last. */
 const struct app *app_builtin_at(size_t index);

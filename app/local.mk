@@ -7,16 +7,35 @@ libapp_a_SOURCES = \
 	app/builtin.h \
 	app/call.c \
 	app/call.h \
+	app/db.c \
+	app/db.h \
 	app/form.c \
 	app/form.h \
 	app/hello.c \
 	app/html.c \
+	app/json.c \
+	app/json.h \
+	app/key.c \
+	app/key.h \
 	app/module.c \
 	app/module.h \
+	app/multipart.c \
+	app/multipart.h \
+	app/password.c \
+	app/people/account.c \
+	app/people/api.c \
+	app/people/list.c \
+	app/people/page.c \
+	app/people/people.c \
+	app/people/people.h \
+	app/people/person.c \
+	app/people/store.c \
 	app/request.c \
 	app/request.h \
 	app/room.c \
 	app/room.h \
+	app/session.c \
+	app/session.h \
 	app/settings.c \
 	app/settings.h \
 	app/thread.c \

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "app/module.h"
+#include "app/thread.h"
 #include "base/fastcgi.h"
 
 enum { PENDING_MAX = 32 * 1024, TEXT_MAX = 1024 * 1024 };
@@ -224,6 +225,8 @@ static struct app_piece next_piece(struct app_request *r)
 {
 	bool first = !r->head_gone;
 
+	if (first)
+		app_session_save(r);
 	if (first && buf_len(&r->pending) && !has_field(&r->head, "Content-Type"))
 		put_field(r, "Content-Type", "text/html; charset=utf-8");
 	r->head_gone = true;
@@ -336,9 +339,11 @@ void app_request_serve(struct app_call *call, struct app_thread *thread)
 		call->module->app->handle(&r);
 	else
 		r.failed = true;
+	app_db_end_request(thread->db);
 	last = next_piece(&r);
 	app_call_finish(call, &last, r.failed, r.sql_us);
 	buf_fini(&r.head);
 	buf_fini(&r.pending);
+	app_form_close(&r);
 	arena_fini(&r.arena);
 }

@@ -45,4 +45,9 @@ void app_request_serve(struct app_call *call, struct app_thread *thread);
 /* "a=1&b=2" as pairs, decoded, at most `limit`; false when there are more or it is none. In the request's memory. */
 bool app_pairs_parse(struct app_request *r, const char *text, size_t len, size_t limit, struct app_variable **out, size_t *count);
 
+/* The session, if it was changed, as a field of the head. */
+void app_session_save(struct app_request *r);
+/* Closes the files of the form, if one was read. */
+void app_form_close(struct app_request *r);
+
 #endif

@@ -24,6 +24,7 @@ struct app_set {
 struct app_room {
 	pthread_mutex_t lock;
 	pthread_cond_t work; /* a call is queued, or the room closes */
+	const struct app_host *host;
 	struct settings *settings;
 	struct app_set *set;
 	TAILQ_HEAD(, app_call) queue;
@@ -139,8 +140,8 @@ bool app_room_has(const struct settings *settings, const char *name)
 
 /* ---- Threads ---- */
 
-/* Waits for one; NULL when the room closes. The reference is the caller's. */
-static struct app_call *take_call(struct app_room *room)
+/* Waits for one, and takes the settings of that moment; NULL when the room closes. The reference is the caller's. */
+static struct app_call *take_call(struct app_room *room, struct settings **settings)
 {
 	struct app_call *call;
 
@@ -153,6 +154,7 @@ static struct app_call *take_call(struct app_room *room)
 	if (call) {
 		TAILQ_REMOVE(&room->queue, call, link);
 		room->queued--;
+		*settings = settings_ref(room->settings);
 	}
 	pthread_mutex_unlock(&room->lock);
 	return call;
@@ -161,9 +163,12 @@ static struct app_call *take_call(struct app_room *room)
 static void *run(void *arg)
 {
 	struct app_thread *thread = arg;
+	struct settings *settings;
 	struct app_call *call;
 
-	while ((call = take_call(thread->room))) {
+	while ((call = take_call(thread->room, &settings))) {
+		app_thread_use(thread, settings);
+		settings_unref(settings);
 		if (!app_call_is_gone(call))
 			app_request_serve(call, thread);
 		app_call_unref(call);
@@ -176,7 +181,7 @@ static void add_thread(struct app_room *room)
 {
 	struct app_thread *thread = calloc(1, sizeof(*thread));
 
-	if (!thread || !app_thread_init(thread, room, room->settings) || pthread_create(&thread->id, NULL, run, thread) != 0) {
+	if (!thread || !app_thread_init(thread, room, room->host, room->settings) || pthread_create(&thread->id, NULL, run, thread) != 0) {
 		if (!room->thread_count)
 			log_error(NULL, "no thread can be made for apps: out of memory or threads");
 		free(thread);
@@ -209,7 +214,7 @@ bool app_call_start(struct app_call *call)
 
 /* ---- Life ---- */
 
-struct app_room *app_room_start(struct settings *settings, char *why, size_t why_size)
+struct app_room *app_room_start(struct settings *settings, const struct app_host *host, char *why, size_t why_size)
 {
 	struct app_room *room = calloc(1, sizeof(*room));
 
@@ -223,6 +228,7 @@ struct app_room *app_room_start(struct settings *settings, char *why, size_t why
 	}
 	pthread_mutex_init(&room->lock, NULL);
 	pthread_cond_init(&room->work, NULL);
+	room->host = host;
 	TAILQ_INIT(&room->queue);
 	TAILQ_INIT(&room->threads);
 	room->settings = settings_ref(settings);

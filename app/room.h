@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct app_call;
 struct app_module;
@@ -14,8 +15,15 @@ struct app_room;
 struct app_set;
 struct settings;
 
-/* Loads the modules. NULL with a one-line reason that says what to do. Takes its own reference to the settings. */
-struct app_room *app_room_start(struct settings *settings, char *why, size_t why_size);
+/* What the room asks of the process that it is in; the daemon fills it. */
+struct app_host {
+	/* Which server answered the last statement of the proxy's session with this id; `out` stays "" when that cannot be told. Any thread. */
+	void (*answered_by)(void *owner, uint32_t session, char *out, size_t size);
+	void *owner;
+};
+
+/* Loads the modules. `host` outlives the room. NULL with a one-line reason that says what to do. Takes its own reference to the settings. */
+struct app_room *app_room_start(struct settings *settings, const struct app_host *host, char *why, size_t why_size);
 /*
  * A reload in two steps, so that nothing has changed when another room refuses the settings. The first loads modules whose file is another;
  * NULL with a reason. The second makes them those that requests get from then on; requests under way end with the old ones.

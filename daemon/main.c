@@ -25,6 +25,7 @@
 #include "daemon/config.h"
 #include "proxy/cluster/baseline.h"
 #include "daemon/wish.h"
+#include "proxy/session/answered.h"
 #include "proxy/session/proxy.h"
 #include "web/web.h"
 
@@ -36,6 +37,7 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum {
 	DRAIN_MS = 30000, /* clients that have not come to an end by then are cut off */
 	LOOK_MS = 20, /* between two looks whether all are gone, or all workers have new settings */
+	ANSWER_MS = 1000, /* for a worker to tell which server answered */
 	REASON_BYTES = 512,
 };
 
@@ -50,6 +52,7 @@ struct daemon {
 	const char *path;
 	struct settings *settings; /* in force */
 	struct proxy *proxy;
+	struct app_host app_host;
 	struct app_room *apps;
 	struct web *web; /* NULL: none is wanted */
 	struct admin *admin;
@@ -191,9 +194,18 @@ static bool start_admin(struct daemon *daemon)
 	return daemon->admin != NULL;
 }
 
+/* For applications that show which server answered. */
+static void answered_by(void *owner, uint32_t session, char *out, size_t size)
+{
+	const struct daemon *daemon = owner;
+
+	session_answered_by(proxy_shared(daemon->proxy), session, ANSWER_MS, out, size);
+}
+
 static bool start_web(struct daemon *daemon, char *why, size_t why_size)
 {
-	daemon->apps = app_room_start(daemon->settings, why, why_size);
+	daemon->app_host = (struct app_host){ answered_by, daemon };
+	daemon->apps = app_room_start(daemon->settings, &daemon->app_host, why, why_size);
 	if (!daemon->apps)
 		return false;
 	if (!web_is_wanted(daemon->settings))

@@ -27,6 +27,8 @@ libsql_a_SOURCES = \
 EXTRA_DIST += \
 	sql/grants-mariadb.sql \
 	sql/grants-mysql.sql \
+	sql/people-demo.sql \
+	sql/people.sql \
 	sql/make_words.py \
 	tests/sql/check_callable.py \
 	tests/sql/check_with_server.py \

@@ -720,23 +720,45 @@ def up(arguments):
     """Starts everything, says where it is, and waits for Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", arguments.port)) == 0:
-            raise SandboxError(f"port {arguments.port} is in use: stop what listens there, or choose another with --port")
+    for option, number in {"--port": arguments.port, "--console": arguments.console, "--web": arguments.web}.items():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", number)) == 0:
+                raise SandboxError(f"port {number} is in use: stop what listens there, or choose another with {option}")
     print("starting a primary and", arguments.replicas, "replica" + ("s" if arguments.replicas != 1 else ""), flush=True)
     port = arguments.port
     with contextlib.suppress(KeyboardInterrupt):
         with Cluster(replicas=arguments.replicas) as cluster:
             console = {"console": f"127.0.0.1:{arguments.console}", "user": "admin", "password": "admin"}
-            with Tandem(cluster, {"admin": console}, port=port) as tandem:
+            install_people(cluster.primary)
+            with Tandem(cluster, {"admin": console, **people_site(arguments.web)}, port=port) as tandem:
                 tandem.wait_reads_on(cluster.replicas)
-                tell(cluster, tandem, arguments.console)
+                tell(cluster, tandem, arguments.console, arguments.web)
                 while tandem.process.running():
                     tandem.process.popen.wait()
                 raise SandboxError("tandem ended:\n" + tail(tandem.log))
 
 
-def tell(cluster, tandem, console):
+def install_people(server):
+    """The tables of the sample site, with some people in them."""
+    server.sql("CREATE DATABASE IF NOT EXISTS people CHARACTER SET utf8mb4")
+    with server.connect(database="people") as client:
+        for script in ("people.sql", "people-demo.sql"):
+            for statement in statements((TOP / "sql" / script).read_text()):
+                client.query(statement)
+
+
+def people_site(port):
+    """Settings that serve it, and the smallest app."""
+    return {
+        "web": {"listen": f"127.0.0.1:{port}"},
+        "app": {"user": "app", "password": "app", "database": "people"},
+        "site *": {},
+        "route */": {"to": "app:people"},
+        "route */hello": {"to": "app:hello"},
+    }
+
+
+def tell(cluster, tandem, console, web):
     print()
     for server in cluster.servers:
         role = "primary" if server is cluster.primary else "replica"
@@ -744,6 +766,8 @@ def tell(cluster, tandem, console):
     print(f"  tandem       127.0.0.1:{tandem.port}  {tandem.socket}")
     print(f"  settings     {tandem.config}")
     print(f"  log          {tandem.log}")
+    print(f"\nThe sample site, whose pages tell which server answered each statement; log in as demo with tandem-demo:\n")
+    print(f"  http://127.0.0.1:{web}/\n  http://127.0.0.1:{web}/api/people\n  http://127.0.0.1:{web}/hello?name=you")
     print("\nA read says which server answered it; a transaction runs on the primary:\n")
     print(f"  mariadb -h127.0.0.1 -P{tandem.port} -uapp -papp -e 'select @@server_id; begin; select @@server_id'")
     print(f"  mariadb -h127.0.0.1 -P{tandem.port} -uapp -papp")
@@ -772,6 +796,7 @@ def main():
     one.add_argument("--replicas", type=int, default=1)
     one.add_argument("--port", type=int, default=3307, help="Tandem's port (3307)")
     one.add_argument("--console", type=int, default=3308, help="port of the SQL console (3308)")
+    one.add_argument("--web", type=int, default=8080, help="port of the sample site (8080)")
     two = verbs.add_parser("run", help="run a command with TANDEM_PORT, DB1_PORT, ... set")
     two.add_argument("--replicas", type=int, default=1)
     two.add_argument("command", nargs="+")

@@ -123,6 +123,7 @@ static void pass_on(struct exchange *x, const struct app_output *out)
 {
 	struct answering *a = x->state;
 
+	x->sql_us = out->sql_us;
 	if (out->failed) {
 		fail(x, 500, "out of memory");
 		return;

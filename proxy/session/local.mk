@@ -1,5 +1,7 @@
 noinst_LIBRARIES += libsession.a
 libsession_a_SOURCES = \
+	proxy/session/answered.c \
+	proxy/session/answered.h \
 	proxy/session/backend.c \
 	proxy/session/backend.h \
 	proxy/session/backend_login.c \

@@ -1,0 +1,23 @@
+-- The tables of the sample site, app:people. Run it in the database that [app] database names; it can be run again.
+
+CREATE TABLE IF NOT EXISTS people_account (
+	id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	name VARCHAR(40) NOT NULL,
+	password VARCHAR(255) NOT NULL COMMENT 'as crypt() writes it',
+	created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+	UNIQUE KEY (name)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+CREATE TABLE IF NOT EXISTS people_person (
+	id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	version INT UNSIGNED NOT NULL DEFAULT 1 COMMENT 'grows with each change',
+	name VARCHAR(80) NOT NULL,
+	email VARCHAR(120) NOT NULL,
+	phone VARCHAR(30) NOT NULL DEFAULT '',
+	city VARCHAR(60) NOT NULL DEFAULT '',
+	note VARCHAR(1000) NOT NULL DEFAULT '',
+	changed_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
+	changed_by VARCHAR(40) NOT NULL DEFAULT '',
+	UNIQUE KEY (email),
+	KEY (name)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
