@@ -769,12 +769,19 @@ static bool replica_refused(const struct turn *t, const struct wire_err *err)
 	return may_be_lag(err->code) || is_read_only_refusal(err);
 }
 
+/* A primary refused to write that is moving: the statement can wait for the next one, with what can be asked for. */
+static bool may_follow_primary(const struct client *c, const struct backend *b)
+{
+	return !client_needs_backend(c, b) || !(c->trx == b || c->cursor_at == b || c->uvars_fixed || (c->pinned == b && client_is_pinned(c)));
+}
+
 bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err)
 {
 	struct client *c = turn->client;
-	bool bound = client_needs_backend(c, backend);
+	bool refuses = !backend->is_replica && is_read_only_refusal(err);
+	bool bound = refuses ? !may_follow_primary(c, backend) : client_needs_backend(c, backend);
 
-	if (bound && !backend->is_replica && is_read_only_refusal(err) && !turn->retry && !c->upload.active && replay_refused(turn))
+	if (bound && refuses && !turn->retry && !c->upload.active && replay_refused(turn))
 		return turn->retry = true;
 	if (turn->passed || bound || turn->retry || c->upload.active)
 		return turn->retry;
@@ -787,7 +794,7 @@ bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_
 	} else if (did_not_run(err->code)) {
 		backend->retire = true;
 		turn->retry = true;
-	} else if (!backend->is_replica && is_read_only_refusal(err) && !turn->is_read) {
+	} else if (refuses && !turn->is_read) {
 		/* Single statement outside a transaction: it changed nothing. The primary may be moving. */
 		cluster_suspect(c->worker->shared->cluster, backend->server);
 		turn->demoted = turn->retry = !turn->give_up_ms || clock_ms() < turn->give_up_ms;
