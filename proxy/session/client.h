@@ -97,6 +97,7 @@ struct client {
 	bool wrote;		/* its open transaction, or else its last statement on the primary, may have written; see gate.c */
 	bool moving;		/* its transaction was lost, or it has a connection to an old primary: see move.c */
 	uint8_t gate_share;	/* what it has in the way of a promotion; gate.c's */
+	bool is_from_afar;	/* its address came in a PROXY header from another machine: a loopback one is that machine's */
 	bool is_read_only;	/* its transactions are READ ONLY unless they say otherwise */
 	struct backend *attached; /* linked by next_attached, at most one a server */
 	struct backend *trx;	  /* a transaction is open there */
@@ -112,6 +113,7 @@ struct client {
 	uint64_t found_rows;
 	struct pins *pins;	   /* NULL: none ever */
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */
+	const struct server *read_at; /* the replica it read on last, how far that was not being known; NULL: none since. Compared, never looked into */
 	struct gtid_set *seen;	   /* this session's own token beyond its account's; NULL: none */
 	struct replay *replay;	   /* what its open transaction has said so far; NULL: none is open, or nothing is known of it */
 	struct upload upload;

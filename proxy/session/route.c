@@ -243,6 +243,8 @@ static int choose_replica(const struct turn *t, bool *any)
 		load = (pool->in_use + 0.1 * pool->sessions + 1.0) / (s->servers[i].settings->weight ? s->servers[i].settings->weight : 0.001);
 		if (client_backend_at(c, pool))
 			load *= 0.5;
+		if (c->read_at == pool->server) /* to leave it costs a question */
+			load *= 0.5;
 		if (best < 0 || load < best_load) {
 			best = (int)i;
 			best_load = load;
@@ -265,6 +267,39 @@ static bool worth_parking(const struct turn *t)
 	return false;
 }
 
+static int index_of(const struct snapshot *s, const struct server *server)
+{
+	for (size_t i = 0; i < s->server_count; i++)
+		if (s->servers[i].server == server)
+			return (int)i;
+	return -1;
+}
+
+static bool can_be_asked(const struct backend *b)
+{
+	return b && b->state == BACKEND_READY && !b->freezing && !b->retire && !b->broken;
+}
+
+/* Another replica than that of the session's last read may be behind what it has shown, which need not be anybody's acknowledged write. What
+ * it has now covers that, and takes a question to know; where none can be asked the session stays, or reads on the primary. */
+static struct route_answer route_elsewhere(struct turn *t, int replica)
+{
+	struct client *c = t->client;
+	const struct snapshot *s = snapshot_of(t);
+	int last = index_of(s, c->read_at);
+	struct backend *b = last >= 0 && s->servers[last].health == HEALTH_UP ? client_backend_at(c, c->worker->pools[last]) : NULL;
+
+	if (can_be_asked(b))
+		return (struct route_answer){ .route = ROUTE_ASK, .backend = b, .server = -1,
+					      .why = "how far the replica was that the session has read on before is not known" };
+	if (last >= 0 && takes_reads(s, (size_t)last) && !(t->avoid & 1u << last) && rule_allows(t, (size_t)last) &&
+	    token_satisfied(c, s->servers[last].server))
+		return to_server(last, "a read: on the replica that the session has read on before");
+	if (primary_is_up(s))
+		return to_primary(t, "what the session has seen on another replica is not known");
+	return to_server(replica, "a read: the replica that the session has read on before is gone, and there is no primary now");
+}
+
 static struct route_answer route_read(struct turn *t)
 {
 	struct client *c = t->client;
@@ -282,6 +317,9 @@ static struct route_answer route_read(struct turn *t)
 		return (struct route_answer){ .route = ROUTE_ASK, .backend = b, .server = -1 };
 	}
 	replica = choose_replica(t, &any);
+	if (replica >= 0 && c->read_at && c->read_at != snapshot_of(t)->servers[replica].server &&
+	    snapshot_of(t)->settings->proxy.read_your_writes != RYW_OFF)
+		return route_elsewhere(t, replica);
 	if (replica >= 0)
 		return to_server(replica, t->rule ? t->rule->why : "a read: this replica has the account's last write and is the least busy");
 	if (!any)

@@ -46,6 +46,7 @@ static void raise_token(struct client *c, struct backend *b, struct wire_bytes g
 		gtid_board_raise(board, &set);
 	else
 		raise_seen(c, &set);
+	c->read_at = NULL;
 	c->token_unknown = false; /* a commit comes after everything that its session has seen */
 }
 
@@ -73,9 +74,16 @@ void token_wanted(const struct client *client, struct gtid_set *out)
 		gtid_merge(out, client->seen);
 }
 
+void token_note_read(struct client *client, const struct backend *backend)
+{
+	client->token_unknown |= !backend->is_replica;
+	client->read_at = backend->is_replica ? backend->server : NULL;
+}
+
 void token_learned(struct client *client, const struct gtid_set *position)
 {
 	raise_seen(client, position);
+	client->read_at = NULL;
 	client->token_unknown = false;
 }
 

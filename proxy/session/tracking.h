@@ -22,6 +22,8 @@ void tracking_filter(const struct client *client, struct wire_ok *ok, uint8_t *m
 bool token_satisfied(const struct client *client, const struct server *server);
 /* What it must see, as a value. */
 void token_wanted(const struct client *client, struct gtid_set *out);
+/* It has read rows there. What it reads elsewhere must not be older: see route_read(). */
+void token_note_read(struct client *client, const struct backend *backend);
 /* Everything seen so far is covered by `position`: the answer to an ASK. */
 void token_learned(struct client *client, const struct gtid_set *position);
 

@@ -1053,8 +1053,8 @@ static void note_success(struct turn *t)
 		note_traces(t);
 	if (t->meaning->facts & SQL_F_OPENS_TRX)
 		gate_note_opened(t);
-	if (t->saw_rows && !t->backend->is_replica && t->meaning->target != SQL_TO_ROLE)
-		t->client->token_unknown = true;
+	if (t->saw_rows && t->meaning->target != SQL_TO_ROLE)
+		token_note_read(t->client, t->backend);
 }
 
 static bool is_plain_read(const struct turn *t)
@@ -1123,8 +1123,8 @@ static void end_plain(struct turn *t)
 {
 	note_last(t);
 	diagnose_note(t);
-	if (t->saw_rows && !t->backend->is_replica && t->meaning->target != SQL_TO_ROLE)
-		t->client->token_unknown = true;
+	if (t->saw_rows && t->meaning->target != SQL_TO_ROLE)
+		token_note_read(t->client, t->backend);
 	turn_end(t);
 }
 
