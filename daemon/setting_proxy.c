@@ -71,6 +71,9 @@ static const struct setting proxy_rows[] = {
 	  "PEM file with the certificate and its chain. Default: self-made in state_dir." },
 	{ "tls_key", OTHER(file, PROXY(tls_key), NULL), SETTING_RESTART,
 	  "PEM file with the key. Default: it is in the file of tls_certificate." },
+	{ "proxy_protocol_from", OTHER(ranges, PROXY(proxy_protocol_from), NULL), 0,
+	  "Load balancers that begin each connection with a PROXY header (version 1 or 2), which tells the client's address: accounts are matched "
+	  "with it. From these it must come. May be given several times." },
 	{ "server_version", OTHER(text, PROXY(server_version), NULL), 0,
 	  "Version told to clients. Default: the primary's own." },
 	{ 0 },

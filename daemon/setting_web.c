@@ -13,8 +13,7 @@ static const char *const log_formats[] = { "combined", "json", NULL };
 static const char *const switches[] = { "off", "on", NULL };
 static const char *const forwarded_fields[] = { "x-forwarded-for", "forwarded", NULL };
 static const char *const frame_options[] = { "sameorigin", "deny", "off", NULL };
-static const char *const referrer_policies[] = { "strict-origin-when-cross-origin", "strict-origin", "same-origin", "no-referrer", "origin",
-						 "origin-when-cross-origin", "no-referrer-when-downgrade", "unsafe-url", "off", NULL };
+static const char *const referrer_policies[] = { "strict-origin-when-cross-origin", "same-origin", "no-referrer", "off", NULL };
 
 #define WEB(field)   offsetof(struct web_settings, field)
 #define SITE(field)  offsetof(struct web_site, field)

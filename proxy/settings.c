@@ -20,6 +20,7 @@ static void fini_proxy(struct proxy_settings *proxy)
 	free(proxy->tls_certificate);
 	free(proxy->tls_key);
 	free(proxy->server_version);
+	free(proxy->proxy_protocol_from.ranges);
 }
 
 static void fini_monitor(struct monitor_settings *monitor)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address.h"
 #include "base/tls.h"
 
 enum read_your_writes { RYW_OFF, RYW_SESSION, RYW_ACCOUNT, RYW_GLOBAL };
@@ -85,6 +86,7 @@ struct proxy_settings {
 	char *tls_certificate;	  /* NULL: self-made in state_dir */
 	char *tls_key;
 	char *server_version; /* NULL: the primary's own */
+	struct address_list proxy_protocol_from; /* their connections begin with a PROXY header */
 };
 
 struct monitor_settings {

@@ -181,7 +181,7 @@ class Connection:
     """One connection. query() and friends do the usual; send_* and read_* are the halves, for pipelining."""
 
     def __init__(self, host="127.0.0.1", port=3306, user="app", password="app", database=None, unix=None,
-                 capabilities=MODERN, tls=False, charset=45, plugin=None, attributes=None, timeout=30, login=True):
+                 capabilities=MODERN, tls=False, charset=45, plugin=None, attributes=None, timeout=30, login=True, source=None, before=b""):
         self.user, self.password = user.encode(), password.encode()
         self.timeout, self.buffer, self.seq = timeout, bytearray(), 0
         self.extended = 0
@@ -190,8 +190,9 @@ class Connection:
             self.socket.settimeout(timeout)
             self.socket.connect(unix)
         else:
-            self.socket = socket.create_connection((host, port), timeout)
+            self.socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(before)  # what a load balancer says first
         self.wanted, self.tls, self.charset = capabilities, tls, charset
         self.database, self.plugin, self.attributes = database, plugin, attributes
         self.status = self.login_ok = None

@@ -10,6 +10,7 @@
 
 #include "app/call.h"
 #include "app/room.h"
+#include "base/clock.h"
 #include "web/cgi.h"
 
 struct answering {
@@ -124,6 +125,7 @@ static void pass_on(struct exchange *x, const struct app_output *out)
 	struct answering *a = x->state;
 
 	x->sql_us = out->sql_us;
+	x->upstream_us = clock_us() - x->started_us;
 	if (out->failed) {
 		fail(x, 500, "out of memory");
 		return;

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/proxy_header.h"
 #include "proxy/session/client.h"
 #include "proxy/session/freeze.h"
 #include "proxy/session/named.h"
@@ -19,6 +20,7 @@ enum login_step {
 	LOGIN_CLEAR,   /* the password itself comes */
 	LOGIN_ACCOUNT, /* the account is not known, or its password may have changed: the account tables are being read again */
 	LOGIN_VERIFY,  /* a backend is asked */
+	LOGIN_HEADER,  /* nothing was sent yet: the load balancer's PROXY header comes first */
 };
 
 struct login {
@@ -62,7 +64,7 @@ static const struct snapshot *snapshot_of(const struct client *c)
 
 static bool is_loopback(const struct client *c)
 {
-	return !strncmp(c->host, "127.", 4) || !strcmp(c->host, "::1") || !strcmp(c->host, "localhost");
+	return !c->is_from_afar && (!strncmp(c->host, "127.", 4) || !strcmp(c->host, "::1") || !strcmp(c->host, "localhost"));
 }
 
 /* ---- Greeting ---- */
@@ -114,9 +116,9 @@ static struct login *new_login(struct client *c)
 	return NULL;
 }
 
-bool login_start(struct client *client)
+static bool greet(struct client *client)
 {
-	struct login *l = new_login(client);
+	struct login *l = client->login;
 	uint8_t memory[512];
 	struct wire_writer w = wire_writer(memory, sizeof(memory));
 	const char *version = version_of(client);
@@ -126,14 +128,72 @@ bool login_start(struct client *client)
 				   .status = SERVER_STATUS_AUTOCOMMIT,
 				   .plugin = { (const uint8_t *)plugin, strlen(plugin) } };
 
-	if (!l)
-		return false;
+	l->step = LOGIN_PACKET;
 	g.capabilities = l->offered = offered_capabilities(client);
 	g.charset = snapshot_of(client)->default_collation_id ? snapshot_of(client)->default_collation_id : 45;
 	memcpy(g.scramble, l->scramble, sizeof(g.scramble));
 	memcpy(client->scramble, l->scramble, sizeof(client->scramble));
 	wire_put_greeting(&w, &g);
 	return !w.full && io_send(&client->io, w.data, w.len);
+}
+
+bool login_start(struct client *client)
+{
+	const struct address_list *balancers = &worker_settings(client->worker)->proxy_protocol_from;
+	struct address peer;
+
+	if (!new_login(client))
+		return false;
+	/* A peer at a Unix socket has no address: "localhost" is none. */
+	if (!address_parse(client->host, strlen(client->host), &peer))
+		peer = (struct address){ 0 };
+	if (!address_list_has(balancers, &peer))
+		return greet(client);
+	client->login->step = LOGIN_HEADER;
+	return true;
+}
+
+/* ---- The PROXY header ---- */
+
+static void end_without_header(struct client *c, const char *why)
+{
+	log_info(&c->subject, "refused: %s", why);
+	client_close(c, why);
+}
+
+/* The balancer's own machine is not ours: what is local there has come from afar, unless it is the same. */
+static bool take_address(struct client *c, const struct proxy_header *header)
+{
+	bool balancer_is_local = is_loopback(c);
+	char host[ADDRESS_TEXT_BYTES];
+
+	address_put(&header->from, host);
+	free(c->host);
+	c->host = strdup(host);
+	c->port = header->port;
+	c->is_from_afar = !balancer_is_local;
+	return c->host != NULL;
+}
+
+/* False: more must come, or the client is gone. */
+static bool take_header(struct client *c)
+{
+	struct proxy_header header;
+
+	switch (proxy_header_read(buf_head(&c->in), buf_len(&c->in), &header)) {
+	case PROXY_HEADER_MORE:
+		return false;
+	case PROXY_HEADER_BAD:
+		end_without_header(c, header.why);
+		return false;
+	case PROXY_HEADER_WHOLE:
+		break;
+	}
+	buf_consume(&c->in, header.len);
+	if ((!header.from.known || take_address(c, &header)) && greet(c))
+		return true;
+	client_close(c, "out of memory");
+	return false;
 }
 
 /* ---- Refusals, with the server's own numbers and texts ---- */
@@ -392,6 +452,8 @@ void login_tick(struct client *client, uint64_t now_ms)
 
 	if (l->step == LOGIN_ACCOUNT && now_ms > l->began_ms + 2000 && snapshot_of(client)->accounts_known)
 		deny(client);
+	else if (l->step == LOGIN_HEADER && now_ms > l->began_ms + s->login_timeout_ms)
+		end_without_header(client, "no PROXY header came, and its address is one of proxy_protocol_from");
 	else if (now_ms > l->began_ms + s->login_timeout_ms)
 		client_close(client, "login took too long");
 }
@@ -504,6 +566,8 @@ static bool take_packet(struct client *c)
 
 void login_bytes(struct client *client)
 {
+	if (client->login && client->login->step == LOGIN_HEADER && !take_header(client))
+		return;
 	while (client->state == CLIENT_LOGIN && client->login &&
 	       (client->login->step == LOGIN_PACKET || client->login->step == LOGIN_ANSWER || client->login->step == LOGIN_CLEAR))
 		if (!take_packet(client))
