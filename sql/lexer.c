@@ -340,20 +340,14 @@ static bool is_dash_comment(struct lexer *l)
 
 /* Quoted things */
 
-static uint64_t bytes_equal(uint64_t v, unsigned char c)
-{
-	v ^= BYTES(c);
-	return ~(((v & BYTES(0x7f)) + BYTES(0x7f)) | v) & BYTES(0x80);
-}
-
 /* Over bytes that can be neither a quote nor a backslash nor the first of a wide character. */
 static uint32_t skip_harmless(const struct lexer *l, uint32_t at, unsigned quote)
 {
-	const uint64_t high = l->charset == SQL_CHARSET_SAFE ? 0 : BYTES(0x80);
-
+	if (l->charset == SQL_CHARSET_SAFE)
+		return (uint32_t)(bytes_find_quote(l->text + at, l->text + l->len, (unsigned char)quote) - l->text);
 	while (l->len - at >= 8) {
 		uint64_t v = bytes_load(l->text + at);
-		uint64_t stop = bytes_equal(v, (unsigned char)quote) | bytes_equal(v, '\\') | (v & high);
+		uint64_t stop = bytes_equal(v, (unsigned char)quote) | bytes_equal(v, '\\') | (v & BYTES(0x80));
 
 		if (stop)
 			return at + (unsigned)__builtin_ctzll(stop) / 8;

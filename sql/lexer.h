@@ -111,6 +111,37 @@ static inline uint64_t bytes_of_words(uint64_t v, uint64_t *letters)
 	return *letters | ((bytes_between(low, '0', '9') | underscores) & ascii);
 }
 
+/* Which bytes are `c`? */
+static inline uint64_t bytes_equal(uint64_t v, unsigned char c)
+{
+	v ^= BYTES(c);
+	return ~(((v & BYTES(0x7f)) + BYTES(0x7f)) | v) & BYTES(0x80);
+}
+
+/* The first quote or backslash from `p` on, or the place from which on there are fewer than eight bytes to look at. */
+static inline const unsigned char *bytes_find_quote(const unsigned char *p, const unsigned char *end, unsigned char quote)
+{
+	uint64_t v, stop;
+
+#ifdef __SSE2__
+	for (; end - p >= 16; p += 16) {
+		__m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)p);
+		unsigned found = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(sixteen, _mm_set1_epi8((char)quote)),
+									  _mm_cmpeq_epi8(sixteen, _mm_set1_epi8('\\'))));
+
+		if (found)
+			return p + __builtin_ctz(found);
+	}
+#endif
+	for (; end - p >= 8; p += 8) {
+		v = bytes_load(p);
+		stop = bytes_equal(v, quote) | bytes_equal(v, '\\');
+		if (stop)
+			return p + __builtin_ctzll(stop) / 8;
+	}
+	return p;
+}
+
 #ifdef __SSE2__
 /* Moves `p` to the end of a word of 1 to 15 bytes, with 16 to look at, and sets its hash; false when it is longer. */
 static inline bool bytes_short_word(const unsigned char **p, uint64_t *hash)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sql/lexer.h"
+
 /* SHAPE_BYTES is a multiple of eight: hashing and comparing go by words. */
 enum { SLOTS = 256, TEXT_MAX = 256, SHAPE_BYTES = 256 };
 
@@ -68,7 +70,7 @@ static const unsigned char *number_end(const unsigned char *at, const unsigned c
 /* Behind the string at `at`; NULL when there is an escape or a doubled quote in it, or no end. */
 static const unsigned char *string_end(const unsigned char *at, const unsigned char *end)
 {
-	for (at++; at < end && *at != '\''; at++)
+	for (at = bytes_find_quote(at + 1, end, '\''); at < end && *at != '\''; at++)
 		if (*at == '\\')
 			return NULL;
 	if (at == end || (at + 1 < end && at[1] == '\''))

@@ -190,28 +190,12 @@ static ALWAYS_INLINE bool run_quoted(struct run *r)
 	return true;
 }
 
-static inline uint64_t bytes_equal(uint64_t v, unsigned char c)
-{
-	v ^= BYTES(c);
-	return ~(((v & BYTES(0x7f)) + BYTES(0x7f)) | v) & BYTES(0x80);
-}
-
 /* A string without quotes or backslashes inside, in a character set whose wide characters hide none. */
 static ALWAYS_INLINE bool run_string(struct run *r)
 {
-	const unsigned char *p = r->at + 1;
-	uint64_t v, stop = 0;
+	const unsigned char *p = bytes_find_quote(r->at + 1, r->end, '\'');
 
-	for (; r->end - p >= 8; p += 8) {
-		v = bytes_load(p);
-		stop = bytes_equal(v, '\'') | bytes_equal(v, '\\');
-		if (stop)
-			break;
-	}
-	if (!stop)
-		return false;
-	p += __builtin_ctzll(stop) / 8;
-	if (*p != '\'' || (p + 1 < r->end && p[1] == '\''))
+	if (p >= r->end || *p != '\'' || (p + 1 < r->end && p[1] == '\''))
 		return false;
 	take(r, TOKEN_STRING, p + 1, word_none);
 	digest(r, DIGEST_LITERAL, '?');

@@ -524,6 +524,49 @@ static void test_recall(void)
 	}
 }
 
+/* Strings are looked through many bytes at a time: wherever something special stands in one, it is one literal, and nothing behind the end
+ * of the text is looked at. */
+static void check_string(struct sql_recall *recall, const char *special, int before, int behind, const char *rest, uint64_t wanted)
+{
+	char text[128];
+	int len = snprintf(text, sizeof(text), "SELECT '%.*s%s%.*s'%s", before, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", special, behind,
+			   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", rest);
+	char *exact = malloc((size_t)len);
+	struct sql_meaning m, recalled;
+
+	memcpy(exact, text, (size_t)len);
+	sql_classify(&plain, exact, (size_t)len, &m);
+	sql_recall_classify(recall, &plain, exact, (size_t)len, &recalled);
+	if (m.digest != wanted || recalled.digest != wanted || m.target != SQL_TO_REPLICA)
+		fprintf(stderr, "\n    another digest: %s", text);
+	CU_ASSERT_TRUE(m.digest == wanted && recalled.digest == wanted && m.target == SQL_TO_REPLICA);
+	/* Without its closing quote it is not to be trusted. */
+	sql_classify(&plain, exact, (size_t)len - strlen(rest) - 1, &m);
+	CU_ASSERT_EQUAL(m.target, SQL_TO_PRIMARY);
+	free(exact);
+}
+
+static void test_strings(void)
+{
+	static const char *const special[] = {"", "''", "\\'", "\\\\", "\"", "\xc3\xa4"};
+	static const char *const rest[] = {"", ", b FROM t", " FROM t WHERE a='x' AND b=1"};
+	struct sql_recall *recall = sql_recall_new();
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(recall);
+	for (size_t r = 0; r < sizeof(rest) / sizeof(rest[0]); r++) {
+		struct sql_meaning m;
+		char text[64];
+		int len = snprintf(text, sizeof(text), "SELECT 1%s", rest[r]);
+
+		sql_classify(&plain, text, (size_t)len, &m);
+		for (size_t s = 0; s < sizeof(special) / sizeof(special[0]); s++)
+			for (int before = 0; before <= 36; before++)
+				for (int behind = 0; behind <= 36; behind += 9)
+					check_string(recall, special[s], before, behind, rest[r], m.digest);
+	}
+	sql_recall_free(recall);
+}
+
 /* What FOUND_ROWS() says afterwards, as it is told and as it is remembered. */
 static void test_found_after(void)
 {
@@ -728,6 +771,7 @@ void suite_sql(void)
 	CU_add_test(suite, "recall", test_recall);
 	CU_add_test(suite, "recall: contexts", test_recall_context);
 	CU_add_test(suite, "FOUND_ROWS() afterwards", test_found_after);
+	CU_add_test(suite, "strings of every length", test_strings);
 	CU_add_test(suite, "deep nesting", test_deep);
 	CU_add_test(suite, "names", test_names);
 	CU_add_test(suite, "character sets", test_charsets);
