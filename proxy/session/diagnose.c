@@ -171,6 +171,7 @@ struct rewrite {
 	size_t len;
 	bool any, full;
 	int depth; /* of brackets */
+	bool in_list; /* the select list */
 	struct item item;
 };
 
@@ -239,6 +240,19 @@ static void end_item(struct rewrite *r, bool named)
 	r->item = (struct item){ 0 };
 }
 
+static void look_for_item(struct rewrite *r)
+{
+	if (*r->at == ',') {
+		end_item(r, false);
+		r->item.from = r->at + 1;
+	} else if (word_here(r, "as")) {
+		end_item(r, true);
+	} else if (ends_select_list(r)) {
+		end_item(r, false);
+		r->in_list = false;
+	}
+}
+
 static void copy_quoted(struct rewrite *r)
 {
 	const char *past = skip_quoted(r->at, r->end);
@@ -260,17 +274,14 @@ static void rewrite_step(struct rewrite *r, unsigned replace)
 		r->any = r->item.changed = true;
 		return;
 	}
-	if (!r->depth && r->item.from && ends_select_list(r))
-		end_item(r, word_here(r, "as"));
-	if (!r->depth && r->item.from && *r->at == ',') {
-		end_item(r, false);
-		r->item.from = r->at + 1;
-	}
+	if (!r->depth && r->in_list)
+		look_for_item(r);
 	r->depth += (*r->at == '(') - (*r->at == ')');
 	if (!r->depth && word_here(r, "select")) {
 		put(r, r->at, 6);
 		r->at += 6;
 		r->item = (struct item){ .from = r->at };
+		r->in_list = true;
 		return;
 	}
 	put(r, r->at++, 1);

@@ -196,7 +196,8 @@ class Script:
             f"SET {name} = {value}", f"SET {name} = {value}", f"SELECT {name} := {value}", f"SELECT {value} INTO {name}",
             f"SELECT MAX(n) INTO {name} FROM {self.own('t')}", f"SET {name} = (SELECT COUNT(*) FROM {self.own('t')})",
             f"SET @a = 1, {name} = {value}, group_concat_max_len = 30", f"SET {name} := {name} + 1",
-            f"SELECT @b := COALESCE(@b, 0) + id FROM {self.own('t')} WHERE id < 4 ORDER BY id")
+            # not "@b := @b + id": whether the server takes @b for a constant depends on which statement has made it
+            f"SELECT @b := n + id FROM {self.own('t')} WHERE id < 4 ORDER BY id")
         yield "query", self.pick("SELECT @a, @b, @c", f"SELECT {name}, LENGTH({name})", "SELECT @a + 1, CONCAT(@b, 'x')",
                                  f"SELECT id FROM {self.own('t')} WHERE n > @a ORDER BY id LIMIT 2")
 

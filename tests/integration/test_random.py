@@ -100,6 +100,10 @@ class Side:
             return ("ok", result.affected, result.insert_id, result.warnings, result.info, status)
         # A value that stands in for ROW_COUNT() or a user variable need not have the same greatest length and NOT NULL flag.
         columns = [column._replace(length=0, flags=column.flags & ~1) for column in result.columns]
+        # A variable that is NULL has the character set that its value before had, or that of the connection when that was a number.
+        for at, column in enumerate(columns):
+            if column.name.startswith("@") and not column.name.startswith("@@") and all(row[at] is None for row in result.rows):
+                columns[at] = column._replace(charset=0, flags=0)
         return ("rows", columns, result.rows, result.warnings, status)
 
     def query(self, text):

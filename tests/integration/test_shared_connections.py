@@ -170,3 +170,13 @@ def test_a_prepared_statement_of_a_session_whose_schema_was_dropped(one):
             use_every_connection(one)
             assert client.execute(statement, [4]).rows == [(3, "hands")]
         assert client.query("SELECT DATABASE()").value is None
+
+
+def test_the_names_behind_one_with_an_alias(one):
+    with one.connect(database="hands") as client:
+        with pytest.raises(MysqlError):
+            client.query("SELECT 1 FROM")
+        use_every_connection(one)
+        result = client.query("SELECT ROW_COUNT() AS n, @@error_count, FOUND_ROWS() FROM DUAL")
+        assert [column.name for column in result.columns] == ["n", "@@error_count", "FOUND_ROWS()"]
+        assert result.rows[0][:2] == (-1, 1)

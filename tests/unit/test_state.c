@@ -185,19 +185,35 @@ static void test_login_charset(void)
 	struct state *fresh = state_new(&cluster, 0, 0, NULL);
 	struct state *utf8 = state_new(&cluster, 0, 45, NULL),
 		     *bin = state_new(&cluster, 0, 46, NULL);
-	struct state *same = state_new(&cluster, 0, 8, NULL), *results;
+	struct state *same = state_new(&cluster, 0, 8, NULL);
+	struct state *names = state_with_names(utf8, &cluster, bytes("utf8mb4_bin")), *usual, *results, *client;
 
 	CU_ASSERT_STRING_EQUAL(difference(utf8, fresh, 0, false),
 			       "SET NAMES utf8mb4,collation_connection=utf8mb4_general_ci");
 	CU_ASSERT_STRING_EQUAL(difference(bin, fresh, 0, false),
 			       "SET NAMES utf8mb4 COLLATE utf8mb4_bin");
 	CU_ASSERT_TRUE(state_equal(same, fresh));
-	results = state_with_results(utf8, bytes("utf8mb4_bin"));
-	CU_ASSERT_FALSE(state_equal(results, utf8));
+	CU_ASSERT_FALSE(state_equal(names, utf8));
+	usual = state_with_names(utf8, &cluster, bytes("utf8mb4_general_ci"));
+	CU_ASSERT_TRUE(state_equal(usual, utf8));
+	/* one side named alone: the other keeps its collation */
+	results = apply(state_ref(names), "character_set_results=latin1");
+	CU_ASSERT_STRING_EQUAL(difference(results, fresh, 0, false),
+			       "SET NAMES utf8mb4 COLLATE utf8mb4_bin,character_set_results=latin1,collation_connection=utf8mb4_general_ci");
+	client = apply(state_ref(names), "character_set_client=latin1");
+	CU_ASSERT_STRING_EQUAL(difference(client, fresh, 0, false),
+			       "SET NAMES utf8mb4 COLLATE utf8mb4_bin,character_set_client=latin1,collation_connection=utf8mb4_general_ci");
+	state_unref(client);
+	client = apply(state_ref(names), "character_set_client=utf8mb4");
+	CU_ASSERT_FALSE(state_equal(client, names));
+	/* a collation of another character set than the results have by now is the client's alone */
+	state_unref(usual);
+	usual = state_with_names(results, &cluster, bytes("utf8mb4_bin"));
+	CU_ASSERT_TRUE(state_equal(usual, results));
+	state_unref(client);
 	state_unref(results);
-	results = state_with_results(utf8, bytes("utf8mb4_general_ci"));
-	CU_ASSERT_TRUE(state_equal(results, utf8));
-	state_unref(results);
+	state_unref(usual);
+	state_unref(names);
 	state_unref(same);
 	state_unref(bin);
 	state_unref(utf8);
