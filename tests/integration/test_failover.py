@@ -161,7 +161,7 @@ def test_kill_9_at_random_moments(replicas):
                 wait_for(lambda: old.replicating(), 20, f"{old.name} to be made a replica")
                 runs += 1
         wait_level(cluster)
-        figures = checker.verify(cluster.servers, known_to_go_back=replicas > 1)
+        figures = checker.verify(cluster.servers)
         gaps.sort()
         print(f"\n{replicas + 1} servers, {runs} runs: kill to first acknowledged write median {gaps[len(gaps) // 2] * 1000:.0f} ms, "
               f"longest {gaps[-1] * 1000:.0f} ms; {figures}; {len(checker.write_errors)} writes failed in flight")
@@ -171,9 +171,6 @@ def test_kill_9_at_random_moments(replicas):
         assert not strange, strange[:5]
         assert gaps[len(gaps) // 2] < 1.0 and gaps[-1] < 5.0  # the longest wait for the applier of a busy machine
         assert "quarantine" not in tandem.log_text()
-        if checker.went_back:
-            pytest.xfail(f"reads went back {len(checker.went_back)} times: what a session saw on the replica that was promoted, not acknowledged "
-                         f"to anybody yet, is not asked of the replica that it reads next: {checker.went_back[0]}")
 
 
 # Expected: three servers: the silent primary is replaced when failover_patience is over, nothing acknowledged is lost. When it goes on it is
