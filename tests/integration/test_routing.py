@@ -538,6 +538,30 @@ def test_prepared_with_parameters(route, cluster):
     assert route.value(f"SELECT COUNT(*) FROM written WHERE id BETWEEN {base} AND {base + 99}") == 20
 
 
+def test_found_rows_after_an_execute(route):
+    for text, found in (("SELECT id FROM t ORDER BY id LIMIT 2", 2), ("SELECT id FROM t ORDER BY id LIMIT 1, 1", 2),
+                        ("SELECT id FROM t ORDER BY id LIMIT 1 OFFSET 2", 3), ("SELECT SQL_CALC_FOUND_ROWS id FROM t LIMIT 1", 3),
+                        ("SELECT 1 UNION SELECT 2", 2), ("SELECT id FROM t WHERE id = 99", 0)):
+        statement = route.prepare(text)
+        for _ in range(3):  # from the second on the connection has it ready
+            route.execute(statement)
+            assert route.value("SELECT FOUND_ROWS()") == found, text
+        route.close_statement(statement)
+
+
+def test_an_execute_with_a_cursor_and_others_without(route):
+    """The same statement, again and again: each execution has what belongs to it alone."""
+    statement = route.prepare("SELECT id FROM t WHERE id > ? ORDER BY id")
+    for turn in range(4):
+        assert route.execute(statement, [turn % 3]).rows == [(n,) for n in range(turn % 3 + 1, 4)]
+        opened = route.execute(statement, [0], cursor=1)
+        assert opened.status & rawmysql.STATUS_CURSOR_EXISTS and opened.rows == []
+        assert route.fetch(statement, 2, opened.columns).rows == [(1,), (2,)]
+        if turn % 2:
+            route.reset_statement(statement)
+    route.close_statement(statement)
+
+
 def test_long_data(route):
     statement = route.prepare("SELECT LENGTH(?), MD5(?)")
     for piece in (b"a" * 1000, b"b" * 1000):
