@@ -15,6 +15,7 @@
 #include "proxy/cluster/flavour.h"
 #include "proxy/cluster/preflight.h"
 #include "proxy/cluster/promote.h"
+#include "proxy/cluster/semisync.h"
 #include "proxy/cluster/sentry.h"
 
 enum {
@@ -33,6 +34,7 @@ struct takeover {
 	bool is_replica[CLUSTER_MAX_SERVERS];
 	bool receiver_stopped[CLUSTER_MAX_SERVERS];
 	struct candidate_terms terms;
+	bool is_back; /* the former primary answers again, read-only */
 	uint64_t loss;
 	char why[400];
 	char received[POSITION_BYTES]; /* of the chosen one */
@@ -73,6 +75,7 @@ static bool find_former(struct operation *op)
 	if (op->from) {
 		gtid_board_read(&op->from->member->server->acknowledged, &t->terms.acknowledged);
 		t->terms.unseen = !op->from->member->has_seen;
+		t->is_back = op->from->member->seen.read_only && !op->from->member->seen.link_count;
 		t->terms.degraded = op->from->member->seen.semi_sync == SEMI_SYNC_DEGRADED;
 	}
 	for (size_t i = 0; i < op->count; i++) {
@@ -137,6 +140,8 @@ static bool look_at(struct operation *op, size_t i)
 	t->seen[i].version = a->subject.version;
 	if (conduct_open(op, a) && observe_state(&a->line, &t->seen[i])) {
 		judge_fitness(op, i);
+		/* Who saw the primary alive knows that better than a row. */
+		t->terms.degraded |= t->terms.unseen && journal_is_degraded(&a->subject, op->from->subject.name);
 		return true;
 	}
 	snprintf(t->unfit[i], UNFIT_BYTES, "does not answer: %.150s", a->line.error_text);
@@ -216,14 +221,75 @@ static bool check_evidence(struct operation *op)
 	return true;
 }
 
+/* A server that knows more than the one that came back; NULL with an empty op->note: none, otherwise why that cannot be told. */
+static const struct actor *find_ahead(struct operation *op, const struct gtid_set *has)
+{
+	const struct takeover *t = op->own;
+
+	for (size_t i = 0; i < op->count; i++) {
+		struct actor *a = &op->actors[i];
+		struct gtid_set received = received_by(t, i);
+
+		if (a == op->from)
+			continue;
+		if (!a->member->has_seen)
+			conduct_note(op, a, "%s has not answered since this Tandem began, and may have more than %s", a->subject.name,
+				     op->from->subject.name);
+		else if (t->is_replica[i] && candidate_loss(a->line.mysql ? &received : &t->received_before[i], has)) {
+			if (a->line.mysql)
+				return a;
+			conduct_note(op, a, "%s does not answer, and had received more than %s has", a->subject.name, op->from->subject.name);
+		}
+	}
+	return NULL;
+}
+
+/* The primary restarted before anybody took over from it. If it has everything that others and clients know of it goes on, which loses
+ * nothing; if a replica is ahead (a crash may cost a server its last transactions) that one takes over. Never unseen. */
+static bool check_return(struct operation *op, bool *reopens)
+{
+	struct takeover *t = takeover_of(op);
+	struct observation *own = &t->seen[op->from - op->actors];
+	const struct actor *ahead;
+
+	own->flavour = op->from->subject.flavour;
+	own->version = op->from->subject.version;
+	if (!conduct_open(op, op->from) || !observe_state(&op->from->line, own))
+		return refuse(op, op->from, op->from->line.error_text);
+	op->note[0] = '\0';
+	ahead = find_ahead(op, &own->position);
+	*reopens = !ahead && !candidate_loss(&t->terms.acknowledged, &own->position);
+	if (*reopens && op->note[0] && !op->request->force)
+		return refuse(op, op->from, op->note);
+	report_add(op->report, *reopens ? REMARK_OK : REMARK_WARNING, "preflight", op->from->subject.name, -1,
+		   "it is back, read-only, and %s%s%s", *reopens ? "nobody knows more than it" : "lacks transactions that others know of",
+		   ahead ? ": ahead is " : "", ahead ? ahead->subject.name : "");
+	t->terms.unseen = false;
+	return true;
+}
+
+static bool check_presence(struct operation *op, bool *reopens)
+{
+	if (op->from->health != HEALTH_UP)
+		return check_evidence(op);
+	if (!takeover_of(op)->is_back)
+		return refuse(op, op->from, "it answers, and is writable: use `tandemctl promote`");
+	look_at_all(op);
+	return check_return(op, reopens);
+}
+
 static bool check(struct operation *op)
 {
+	bool reopens = false;
+
 	if (!find_former(op))
 		return refuse(op, NULL, "no server is known to have been the primary");
-	if (op->from->health == HEALTH_UP)
-		return refuse(op, op->from, "it answers: make it writable, or use `tandemctl promote`");
-	if (!check_evidence(op))
+	if (!check_presence(op, &reopens))
 		return false;
+	if (reopens) {
+		op->to = op->from;
+		return true;
+	}
 	look_at_all(op);
 	if (!choose_candidate(op))
 		return refuse(op, op->from, takeover_of(op)->why);
@@ -445,12 +511,14 @@ static bool relax_semi_sync(struct operation *op, const struct semi_sync_names *
 static bool set_semi_sync(struct operation *op)
 {
 	const struct semi_sync_names *names = &semi_sync_names[op->to->subject.flavour];
-	bool wanted = op->from->member->seen.semi_sync != SEMI_SYNC_OFF;
+	bool wanted = op->from->member->seen.semi_sync != SEMI_SYNC_OFF || op->from->member->had_waited;
 	char question[96], value[16];
 
 	snprintf(question, sizeof(question), "SELECT @@global.%s", names->enabled);
 	if (!conduct_ask(op->to, question, value, sizeof(value)))
 		return conduct_note(op, op->to, "it has no semi-synchronous replication");
+	if (op->settings->monitor.durability == DURABILITY_STRICT)
+		return semisync_enforce(op, op->to) && conduct_note(op, op->to, "every commit waits for a replica, without a time-out");
 	if (strcmp(value, "0") == 0 && !wanted)
 		return conduct_note(op, op->to, "not used");
 	if (op->settings->monitor.durability == DURABILITY_AVAILABLE && !relax_semi_sync(op, names))
@@ -576,6 +644,30 @@ static enum operation_result take_over(struct operation *op)
 	return failed ? OPERATION_UNFINISHED : OPERATION_DONE;
 }
 
+/* The former primary goes on: its replicas follow it as before. */
+static const struct step reopening[] = {
+	{ "semi-sync", set_semi_sync, NULL },
+	{ "reopen", promote_reopen, NULL },
+};
+
+static enum operation_result reopen(struct operation *op)
+{
+	const char *name = op->from->subject.name;
+	struct report *r = op->report;
+
+	if (op->request->dry_run) {
+		snprintf(r->summary, sizeof(r->summary), "%s is back with everything that others know of, and would be made writable again; "
+							 "nothing was touched",
+			 name);
+		return OPERATION_DONE;
+	}
+	if (!conduct_run(op, reopening, sizeof(reopening) / sizeof(*reopening)))
+		return undone(op);
+	history_note(op->cluster->history, "failover", name, "is back with everything that others know of, and writable again");
+	snprintf(r->summary, sizeof(r->summary), "%s is the primary again; nothing was lost", name);
+	return OPERATION_DONE;
+}
+
 enum operation_result failover_run(struct operation *op)
 {
 	enum operation_result result = OPERATION_REFUSED;
@@ -587,7 +679,7 @@ enum operation_result failover_run(struct operation *op)
 	}
 	op->own = t;
 	if (check(op))
-		result = op->request->dry_run ? plan(op) : take_over(op);
+		result = op->to == op->from ? reopen(op) : op->request->dry_run ? plan(op) : take_over(op);
 	op->own = NULL;
 	free(t);
 	return result;

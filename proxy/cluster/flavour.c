@@ -17,6 +17,12 @@
 #define USERS_OWN                                                                                  \
 	"TABLE_SCHEMA NOT IN ('mysql','sys','information_schema','performance_schema')"
 
+/* One of the rows of a status table, as a column. */
+#define ONE_OF(name) "MAX(IF(VARIABLE_NAME='Rpl_semi_sync_" name "',VARIABLE_VALUE,NULL))"
+#define SETTING(suffix)                                                                                             \
+	"(SELECT MAX(VARIABLE_VALUE) FROM performance_schema.global_variables WHERE VARIABLE_NAME LIKE 'rpl\\_semi\\_sync\\_source" suffix "'" \
+	" OR VARIABLE_NAME LIKE 'rpl\\_semi\\_sync\\_master" suffix "')"
+
 static const struct flavour mariadb = {
 	/* gtid_current_pos: what was replicated and what was written here; gtid_slave_pos alone knows nothing of own writes. */
 	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, "
@@ -26,7 +32,11 @@ static const struct flavour mariadb = {
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
 	.links = "SHOW ALL SLAVES STATUS",
 	.links_before = "SHOW SLAVE STATUS",
-	.semi_sync = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_status'",
+	/* A boolean variable beside an aggregate is 0 whatever it is (10.11), hence the derived table. */
+	.semi_sync = "SELECT s.*, @@global.rpl_semi_sync_master_timeout, @@global.rpl_semi_sync_master_wait_point,"
+		     " @@global.rpl_semi_sync_master_wait_no_slave FROM (SELECT " ONE_OF("MASTER_STATUS") " a,"
+		     ONE_OF("MASTER_CLIENTS") " b," ONE_OF("MASTER_WAIT_SESSIONS") " c FROM information_schema.GLOBAL_STATUS"
+		     " WHERE VARIABLE_NAME LIKE 'RPL_SEMI_SYNC_MASTER_%') s",
 	/* The select list is evaluated from left to right: the position is read when the wait is over. */
 	.wait = "SELECT MASTER_GTID_WAIT('%s',%.3f), @@global.gtid_current_pos",
 	.format_position = gtid_format,
@@ -70,7 +80,12 @@ static const struct flavour mysql = {
 	.heartbeats = "SELECT s.COUNT_RECEIVED_HEARTBEATS, c.HEARTBEAT_INTERVAL FROM "
 		      "performance_schema.replication_connection_status s JOIN "
 		      "performance_schema.replication_connection_configuration c USING (CHANNEL_NAME)",
-	.semi_sync = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_master_status')",
+	/* By the plugin's names of either generation. */
+	.semi_sync = "SELECT " ONE_OF("SOURCE_STATUS' OR VARIABLE_NAME='Rpl_semi_sync_MASTER_STATUS") ","
+		     ONE_OF("SOURCE_CLIENTS' OR VARIABLE_NAME='Rpl_semi_sync_MASTER_CLIENTS") ","
+		     ONE_OF("SOURCE_WAIT_SESSIONS' OR VARIABLE_NAME='Rpl_semi_sync_MASTER_WAIT_SESSIONS") ","
+		     SETTING("_timeout") "," SETTING("_wait_point") "," SETTING("_wait_no_%")
+		     " FROM performance_schema.global_status WHERE VARIABLE_NAME LIKE 'Rpl\\_semi\\_sync\\_%'",
 	.wait = "SELECT WAIT_FOR_EXECUTED_GTID_SET('%s',%.3f), @@global.gtid_executed",
 	.format_position = gtid_format_mysql,
 	/* session_variables has everything that exists; what has no global value or cannot be set is left out by name. */
@@ -213,13 +228,24 @@ static void read_look(MYSQL_ROW row, struct observation *out)
 	out->semi_sync = is_on(row_text(row, 5)) ? SEMI_SYNC_ON : SEMI_SYNC_OFF;
 }
 
+static void read_terms(MYSQL_ROW row, struct semi_sync_terms *out)
+{
+	out->clients = (unsigned)row_number(row, 1);
+	out->waiting = (unsigned)row_number(row, 2);
+	out->timeout_ms = row_number(row, 3);
+	out->after_sync = !strcasecmp(row_text(row, 4), "AFTER_SYNC");
+	out->waits_alone = is_on(row_text(row, 5));
+}
+
 /* A server that has stopped waiting for its replicas goes on saying that it was asked to. */
 static bool observe_semi_sync(struct line *line, const struct flavour *f, struct observation *out)
 {
 	MYSQL_RES *result = line_query(line, f->semi_sync);
 	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
 
-	if (row && !is_on(row_text(row, 1)))
+	if (row)
+		read_terms(row, &out->terms);
+	if (row && !is_on(row_text(row, 0)))
 		out->semi_sync = SEMI_SYNC_DEGRADED;
 	mysql_free_result(result);
 	return result != NULL;

@@ -11,6 +11,7 @@
 #include "proxy/cluster/line.h"
 
 #define TABLE "tandem.cluster"
+#define DEGRADED "degraded" /* a state of the second row */
 
 enum { PATH_BYTES = 1024, FILE_LIMIT = 1 << 20 };
 
@@ -118,7 +119,7 @@ bool journal_prepare(struct subject *s)
 		      " written_by VARCHAR(128) NOT NULL,"
 		      " written_at DATETIME(3) NOT NULL"
 		      ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
-		      " COMMENT='Tandem: the last change of the primary. One row; do not edit'");
+		      " COMMENT='Tandem: the last change of the primary, and what it promises. Do not edit'");
 }
 
 /* Escaped, to be freed. */
@@ -181,6 +182,34 @@ bool journal_read(struct subject *s, struct journal_entry *entry)
 		fill_entry(entry, row);
 	mysql_free_result(result);
 	return s->line->error == 0;
+}
+
+/* Names come from the settings, where no quotes may be in them, and positions from a server. */
+bool journal_write_degraded(struct subject *s, const char *primary, bool is_degraded, const char *position)
+{
+	char by[128], *quoted, *statement = NULL;
+	bool ok = false;
+
+	journal_signature(by);
+	quoted = quote(s, by);
+	if (quoted && asprintf(&statement, "REPLACE INTO " TABLE " VALUES (2, 0, '%s', 'durability', '%s', '', '%s', '', '%s', UTC_TIMESTAMP(3))",
+			       is_degraded ? DEGRADED : "whole", primary, position, quoted) > 0)
+		ok = say(s, statement);
+	else
+		line_set_error(s->line, "out of memory, or no connection");
+	free(statement);
+	free(quoted);
+	return ok;
+}
+
+bool journal_is_degraded(struct subject *s, const char *primary)
+{
+	MYSQL_RES *result = table_exists(s) ? line_query(s->line, "SELECT state, old_primary FROM " TABLE " WHERE id = 2") : NULL;
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	bool is_degraded = row && !strcmp(row_text(row, 0), DEGRADED) && !strcmp(row_text(row, 1), primary);
+
+	mysql_free_result(result);
+	return is_degraded;
 }
 
 /* --- the copy: a line per field; the events, which are lines themselves, come last --- */

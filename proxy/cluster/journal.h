@@ -39,6 +39,13 @@ bool journal_write(struct subject *s, const struct journal_entry *entry) CHECKED
 /* Fills `entry` (from journal_init()) with the server's row; JOURNAL_NONE when it has none. False when it cannot be asked. */
 bool journal_read(struct subject *s, struct journal_entry *entry) CHECKED;
 
+/*
+ * A second row: whether `primary` goes on without its replicas (degraded), and since which position. Does not touch the first one.
+ * journal_is_degraded(): whether the server's row says so of `primary`; false too when it cannot be asked.
+ */
+bool journal_write_degraded(struct subject *s, const char *primary, bool is_degraded, const char *position) CHECKED;
+bool journal_is_degraded(struct subject *s, const char *primary);
+
 /* The copy: saved whole or not at all. */
 bool journal_save(const char *state_dir, const struct journal_entry *entry) CHECKED;
 bool journal_load(const char *state_dir, struct journal_entry *entry) CHECKED;

@@ -15,6 +15,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/conduct.h \
 	proxy/cluster/control.c \
 	proxy/cluster/control.h \
+	proxy/cluster/durability.c \
+	proxy/cluster/durability.h \
 	proxy/cluster/events.c \
 	proxy/cluster/events.h \
 	proxy/cluster/evidence.c \

@@ -180,6 +180,19 @@ static void take_links(struct member *m, const struct observation *now)
 		gtid_merge(&m->received_before, &now->links[i].io_position);
 }
 
+/* A primary that restarts is read-only if its settings are as they should be: that it had the role, and how, must not be forgotten. */
+static void take_return(struct member *m, const struct observation *now, bool restarted)
+{
+	const struct cluster *c = m->cluster;
+
+	if (!now->read_only)
+		m->came_back = false;
+	else if (restarted && c->root >= 0 && c->members[c->root] == m)
+		m->came_back = true;
+	if (!now->read_only && c->primary >= 0 && c->members[c->primary] == m)
+		m->had_waited = now->semi_sync != SEMI_SYNC_OFF;
+}
+
 static void publish_seen(struct member *m, const struct observation *now,
 			 const struct gtid_set *before, uint64_t started)
 {
@@ -197,6 +210,7 @@ static void publish_seen(struct member *m, const struct observation *now,
 	take_position(m, now, before, restarted);
 	take_address(m);
 	take_links(m, now);
+	take_return(m, now, restarted);
 	m->seen = *now;
 	m->has_seen = true;
 	m->look_started_ms = started;

@@ -40,6 +40,15 @@ enum semi_sync_state {
 	SEMI_SYNC_DEGRADED, /* asked for, but the server has stopped waiting */
 };
 
+/* How it waits; of a primary that was asked to. */
+struct semi_sync_terms {
+	uint64_t timeout_ms; /* after which it goes on without an acknowledgement */
+	bool after_sync;     /* it waits before others see the transaction */
+	bool waits_alone;    /* also when no replica is connected */
+	unsigned clients;    /* replicas that acknowledge */
+	unsigned waiting;    /* commits that waited at this moment */
+};
+
 struct observation {
 	enum sql_flavour flavour;
 	uint32_t version;
@@ -51,6 +60,7 @@ struct observation {
 	bool skip_name_resolve;
 	unsigned max_connections;
 	enum semi_sync_state semi_sync;
+	struct semi_sync_terms terms; /* unless SEMI_SYNC_OFF */
 	struct gtid_set position; /* applied: replicated or written here */
 	unsigned link_count;
 	struct link_view links[OBSERVED_LINKS];

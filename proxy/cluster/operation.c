@@ -1,10 +1,12 @@
 #include "proxy/cluster/operation.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "proxy/cluster/conduct.h"
 #include "proxy/cluster/control.h"
@@ -13,6 +15,8 @@
 #include "proxy/cluster/promote.h"
 #include "proxy/cluster/recover.h"
 #include "proxy/cluster/rejoin.h"
+
+enum { MOMENT_MS = 10000, MOMENT_PAUSE_MS = 5 };
 
 /* --- reports --- */
 
@@ -145,6 +149,19 @@ static void log_report(const char *what, const struct report *report)
 		log_info(NULL, "%s: %s: %s", what, operation_result_name(report->result), report->summary);
 }
 
+/* What takes a moment only is waited for. */
+static bool begin(struct cluster *cluster, const char *what, char busy[CONTROL_NAME])
+{
+	uint64_t end = clock_ms() + MOMENT_MS;
+
+	while (!control_begin(cluster, what, busy)) {
+		if (strcmp(busy, DURABILITY_GRIP) != 0 || clock_ms() >= end)
+			return false;
+		poll(NULL, 0, MOMENT_PAUSE_MS);
+	}
+	return true;
+}
+
 static enum operation_result run(struct cluster *cluster, const struct operation_request *request, struct report *report,
 				 const char *what)
 {
@@ -154,7 +171,7 @@ static enum operation_result run(struct cluster *cluster, const struct operation
 
 	if (!op)
 		return refuse(report, "start", "out of memory");
-	if (!control_begin(cluster, what, busy)) {
+	if (!begin(cluster, what, busy)) {
 		snprintf(text, sizeof(text), "%s is under way: wait until it is over", busy);
 		free(op);
 		return refuse(report, "start", text);

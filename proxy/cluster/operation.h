@@ -78,6 +78,9 @@ bool report_has(const struct report *report, enum remark_level level);
 const char *report_failure(const struct report *report);
 void report_free(struct report *report);
 
+/* What keeps durability calls itself while it has the servers for a moment: who comes meanwhile waits. */
+#define DURABILITY_GRIP "durability"
+
 /* Runs it and fills the report, which the caller frees. The result is also in report->result. */
 enum operation_result cluster_operate(struct cluster *cluster, const struct operation_request *request, struct report *report);
 

@@ -268,7 +268,7 @@ static int explain_none(struct judge *j, int former)
 		return none(j, "%s is down: %s", v->name,
 			    v->trouble ? v->trouble : "not reached yet");
 	if (v->seen->read_only)
-		return none(j, "%s is read-only", v->name);
+		return none(j, "%s is read-only: `tandemctl failover` compares it with its replicas and opens it, or has one take over", v->name);
 	return none(j, "%s replicates from %s, and no other server is writable", v->name,
 		    j->out->source[former] >= 0 ? j->views[j->out->source[former]].name
 						: "another server");

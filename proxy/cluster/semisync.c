@@ -75,6 +75,58 @@ bool semisync_switch(struct operation *op, struct actor *actor, bool on)
 	return !op->semi_sync || set_variable(actor, name_of(actor, S_SOURCE), on ? "1" : "0");
 }
 
+/* Turned off and on: a server that has stopped waiting begins again only so, or when a replica has caught up. */
+bool semisync_enforce(struct operation *op, struct actor *actor)
+{
+	char value[64], forever[32];
+
+	if (!read_variable(actor, name_of(actor, S_SOURCE), value))
+		return conduct_fail(op, actor, "it has no semi-synchronous replication: %s",
+				    actor->subject.flavour == SQL_MYSQL ? "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so' there, and "
+									  "rpl_semi_sync_replica on its replicas"
+									: "MariaDB has it from 10.3 on");
+	snprintf(forever, sizeof(forever), "%llu", SEMI_SYNC_FOREVER_MS);
+	if (!set_variable(actor, name_of(actor, S_TIMEOUT), forever) || !set_variable(actor, name_of(actor, S_POINT), "AFTER_SYNC") ||
+	    !set_variable(actor, name_of(actor, S_ALONE), "1"))
+		return conduct_fail_line(op, actor, "how it waits for replicas cannot be set");
+	if (actor->member->seen.semi_sync == SEMI_SYNC_DEGRADED && !set_variable(actor, name_of(actor, S_SOURCE), "0"))
+		return conduct_fail_line(op, actor, "it cannot be made to wait for replicas again");
+	return set_variable(actor, name_of(actor, S_SOURCE), "1") || conduct_fail_line(op, actor, "it cannot be made to wait for replicas");
+}
+
+bool semisync_limit(struct operation *op, struct actor *actor, uint32_t ms, bool release)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "%u", ms ? ms : 1);
+	/* A shorter time-out does not free those that wait already; turning it off does. */
+	if ((release && !set_variable(actor, name_of(actor, S_SOURCE), "0")) || !set_variable(actor, name_of(actor, S_TIMEOUT), value) ||
+	    (release && !set_variable(actor, name_of(actor, S_SOURCE), "1")))
+		return conduct_fail_line(op, actor, "how long it waits for replicas cannot be set");
+	return true;
+}
+
+bool semisync_acknowledge(struct operation *op, struct actor *actor)
+{
+	const struct link_view *link = actor->member->seen.link_count ? &actor->member->seen.links[0] : NULL;
+	const struct observation *primary = &op->from->member->seen;
+	bool is_missed = primary->semi_sync != SEMI_SYNC_OFF && !primary->terms.clients;
+	char value[64];
+
+	if (!read_variable(actor, name_of(actor, S_REPLICA), value))
+		return conduct_fail_line(op, actor, "it cannot acknowledge what it receives");
+	if (!strcmp(value, "1") && !is_missed)
+		return true;
+	if (strcmp(value, "1") != 0 && !set_variable(actor, name_of(actor, S_REPLICA), "1"))
+		return conduct_fail_line(op, actor, "it cannot be made to acknowledge what it receives");
+	/* With the applying thread stopped as well its relay log would be thrown away. */
+	if (!link || link->sql != THREAD_RUNNING || link->io != THREAD_RUNNING)
+		return true;
+	if (!replication_stop_receiver(&actor->subject) || !replication_start(&actor->subject))
+		return conduct_fail_line(op, actor, "its receiver cannot be started anew");
+	return true;
+}
+
 void semisync_recall(struct operation *op)
 {
 	char from[64] = "0", to[64] = "0";

@@ -8,11 +8,25 @@
 
 #include "proxy/cluster/conduct.h"
 
+/* No time-out: the longest that both flavours take, 49 days. */
+#define SEMI_SYNC_FOREVER_MS 4294967295ull
+
 /* Everything but that: how the candidate will wait, and that the old primary will acknowledge. Sets op->semi_sync. */
 bool semisync_prepare(struct operation *op) __attribute__((warn_unused_result));
 void semisync_restore(struct operation *op);
 /* The switch itself, on whichever server; does nothing where the primary did not use it. False with the line's error. */
 bool semisync_switch(struct operation *op, struct actor *actor, bool on) __attribute__((warn_unused_result));
+/*
+ * Makes `actor`, a primary, wait for an acknowledgement before anybody sees a transaction, for as long as it takes, also when no replica is
+ * connected. One that had stopped waiting waits again from then on. False: op->note says what it refuses.
+ */
+bool semisync_enforce(struct operation *op, struct actor *actor) __attribute__((warn_unused_result));
+/* Makes `actor`, a primary that waits, go on after `ms`. `release`: commits that wait now go on at once, with success: for when nobody is
+ * there to acknowledge them. */
+bool semisync_limit(struct operation *op, struct actor *actor, uint32_t ms, bool release) __attribute__((warn_unused_result));
+/* Makes a replica acknowledge what it receives. Its receiver is started anew for that, if nothing it has received can be lost by it. */
+bool semisync_acknowledge(struct operation *op, struct actor *actor) __attribute__((warn_unused_result));
+
 /* After a kill -9: one of the two has it on, if it was used. */
 void semisync_recall(struct operation *op);
 

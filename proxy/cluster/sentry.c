@@ -1,6 +1,7 @@
 #include "proxy/cluster/sentry.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/durability.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/rejoin.h"
 
@@ -29,9 +31,11 @@ struct sentry {
 	/* The thread's own. */
 	enum evidence_kind said; /* of the verdict last told */
 	char told[400];		 /* the last failover that could not be, as told */
+	uint64_t started_ms;
 	uint64_t retry_ms, pause_ms; /* no other attempt before; and how long after that */
 	uint64_t last_failover_ms; /* 0: none yet */
 	enum failover_mode mode;   /* of the settings, as last looked at */
+	struct durability_watch durability;
 };
 
 /* ---- Evidence ---- */
@@ -42,6 +46,7 @@ struct scene {
 	struct evidence_replica replicas[CLUSTER_MAX_SERVERS];
 	struct sockaddr_storage address;
 	socklen_t address_len;
+	char address_text[280]; /* as the settings have it */
 	size_t answering; /* servers */
 	size_t servers;
 };
@@ -74,12 +79,13 @@ static bool take_scene(struct cluster *c, struct scene *s)
 			.patience_ms = c->settings->monitor.failover_patience_ms,
 			.primary = root->server->name,
 			.up = root->health != HEALTH_DOWN,
-			.heard_ms = root->heard_ms,
+			.heard_ms = root->heard_ms || !c->sentry ? root->heard_ms : c->sentry->started_ms,
 			.lost_ms = root->lost_ms,
 			.replicas = s->replicas,
 		};
 		s->address = root->server->address;
 		s->address_len = root->server->address_len;
+		snprintf(s->address_text, sizeof(s->address_text), "%s", root->server->address_text);
 	}
 	s->servers = c->member_count;
 	for (size_t i = 0; root && i < c->member_count; i++) {
@@ -108,6 +114,28 @@ static bool is_reset(int fd)
 		return false;
 	n = recv(fd, &byte, 1, MSG_DONTWAIT);
 	return n == 0 || (n < 0 && is_refusal(errno));
+}
+
+/* A server that has not been reached since the start is known by name only. */
+static void find_address(struct scene *s)
+{
+	static const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found = NULL;
+	char host[sizeof(s->address_text)];
+	char *colon;
+
+	snprintf(host, sizeof(host), "%s", s->address_text);
+	colon = strrchr(host, ':');
+	if (s->address_len || !colon || !strncmp(host, "unix:", 5))
+		return;
+	*colon = '\0';
+	if (host[0] == '[' && colon > host + 1)
+		colon[-1] = '\0';
+	if (getaddrinfo(host[0] == '[' ? host + 1 : host, colon + 1, &hints, &found) || !found)
+		return;
+	memcpy(&s->address, found->ai_addr, found->ai_addrlen);
+	s->address_len = found->ai_addrlen;
+	freeaddrinfo(found);
 }
 
 /* Does the primary's own address refuse connections now? */
@@ -146,8 +174,10 @@ void sentry_judge(struct cluster *cluster, struct evidence_verdict *out)
 		*out = (struct evidence_verdict){ .kind = EVIDENCE_ALIVE };
 		return;
 	}
-	if (!scene.evidence.up)
+	if (!scene.evidence.up) {
+		find_address(&scene);
 		scene.evidence.refused = is_refused(&scene);
+	}
 	evidence_judge(&scene.evidence, out);
 	if (out->kind == EVIDENCE_WAIT || out->kind == EVIDENCE_UNPROVEN)
 		have_replicas_looked_at(cluster);
@@ -285,6 +315,26 @@ static bool is_held_down(struct cluster *c, const struct monitor_settings *m)
 	return true;
 }
 
+/* The primary restarted, and its own settings keep it read-only until somebody has compared it with its replicas. One that a person made
+ * read-only is left alone. */
+static bool is_back(struct cluster *c)
+{
+	bool back;
+
+	pthread_mutex_lock(&c->lock);
+	back = c->primary < 0 && c->root >= 0 && c->members[c->root]->health == HEALTH_UP && c->members[c->root]->came_back;
+	pthread_mutex_unlock(&c->lock);
+	return back;
+}
+
+static void act_on_death(struct cluster *c, const struct monitor_settings *settings)
+{
+	if (settings->failover == FAILOVER_MANUAL)
+		fail_over(c, true);
+	else if (!is_held_down(c, settings))
+		fail_over(c, false);
+}
+
 /* One round. Gives when to look again. */
 static uint64_t stand_guard(struct cluster *c)
 {
@@ -302,17 +352,17 @@ static uint64_t stand_guard(struct cluster *c)
 	tell_verdict(c, &verdict);
 	if (verdict.kind != EVIDENCE_ALIVE && verdict.kind != EVIDENCE_DEAD)
 		return verdict.again_ms;
-	if (verdict.kind == EVIDENCE_DEAD && now >= s->retry_ms) {
-		if (settings.failover == FAILOVER_MANUAL)
-			fail_over(c, true);
-		else if (!is_held_down(c, &settings))
-			fail_over(c, false);
-	}
-	if (verdict.kind == EVIDENCE_ALIVE) {
+	if (verdict.kind == EVIDENCE_DEAD && now >= s->retry_ms)
+		act_on_death(c, &settings);
+	if (verdict.kind == EVIDENCE_ALIVE && is_back(c)) {
+		if (now >= s->retry_ms)
+			fail_over(c, settings.failover == FAILOVER_MANUAL);
+	} else if (verdict.kind == EVIDENCE_ALIVE) {
 		s->retry_ms = s->pause_ms = 0;
 		s->told[0] = '\0';
 		tell_findings(c);
 		rejoin_returned(c);
+		durability_keep(c, &s->durability);
 	}
 	return now + IDLE_MS;
 }
@@ -344,6 +394,7 @@ bool sentry_start(struct cluster *cluster)
 
 	if (!s)
 		return false;
+	s->started_ms = clock_ms();
 	cluster->sentry = s;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, run_sentry, cluster);

@@ -74,6 +74,19 @@ static void explain_role(const struct member *m, struct server_status *out)
 	}
 }
 
+/* A primary that was asked to wait for its replicas. */
+static void explain_durability(const struct member *m, struct server_status *out)
+{
+	if (m->seen.semi_sync == SEMI_SYNC_DEGRADED) {
+		snprintf(out->trouble, sizeof(out->trouble), "has stopped waiting for its replicas: what it acknowledges may be lost with it");
+		snprintf(out->advice, sizeof(out->advice), "bring a replica back: it waits again by itself when one has caught up");
+	} else if (!m->seen.terms.clients && m->seen.terms.waiting) {
+		snprintf(out->trouble, sizeof(out->trouble), "%u writes wait, and no replica acknowledges them", m->seen.terms.waiting);
+		snprintf(out->advice, sizeof(out->advice), "bring a replica back%s",
+			 m->settings->monitor.durability == DURABILITY_STRICT ? ", or set durability = available and reload" : "");
+	}
+}
+
 /* The first thing that is wrong with it. */
 static void explain(const struct member *m, struct server_status *out)
 {
@@ -91,6 +104,8 @@ static void explain(const struct member *m, struct server_status *out)
 	} else if (m->role == ROLE_REPLICA && m->lagging) {
 		snprintf(out->trouble, sizeof(out->trouble), "too far behind for reads (max_lag)");
 		snprintf(out->advice, sizeof(out->advice), "it takes reads again when it has caught up");
+	} else if (m->role == ROLE_PRIMARY && m->seen.semi_sync != SEMI_SYNC_OFF) {
+		explain_durability(m, out);
 	} else if (m->drained) {
 		snprintf(out->trouble, sizeof(out->trouble), "drained: takes no reads");
 		snprintf(out->advice, sizeof(out->advice), "tandemctl resume %s ends that", out->name);

@@ -1,0 +1,110 @@
+"""The primary restarts, read-only as its settings have it, before anybody took over from it: it is compared first and opened, or a replica that
+knows more takes over. What is expected is written above each test."""
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from sandbox import wait_for  # noqa: E402
+from test_failover import ctl, primary_of, promoted, said, setting, wait_level  # noqa: E402
+
+
+class Blind:
+    """Tandem sees nothing of what happens meanwhile, as if the server had restarted between two looks."""
+
+    def __init__(self, tandem):
+        self.tandem = tandem
+
+    def __enter__(self):
+        self.tandem.process.signal(signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        self.tandem.process.signal(signal.SIGCONT)
+
+
+def rows(server):
+    return server.value("SELECT COUNT(*) FROM checked.lists")
+
+
+def insert(tandem, key):
+    with tandem.connect(database="checked", timeout=60) as client:
+        client.query(f"INSERT INTO lists VALUES ({key}, 'x')")
+
+
+# Expected: nobody knows more than it, so it is made writable again by itself, and waits for its replicas as before. Nothing is lost.
+@pytest.mark.parametrize("how", ["kill9", "stop"])
+def test_it_is_opened_again(how):
+    with setting(replicas=2, settings={"proxy": {"primary_wait": "60s"}}) as (cluster, tandem):
+        old = cluster.primary
+        insert(tandem, 1)
+        cluster.wait_synced()
+        with Blind(tandem):
+            getattr(old, how)()
+            old.start()
+        said(tandem, "is back with everything that others know of, and writable again", 40)
+        insert(tandem, 2)
+        assert primary_of(cluster) is old
+        assert old.sql("SELECT @@rpl_semi_sync_master_enabled") == [(1,)]
+        for server in cluster.replicas:
+            wait_for(server.replicating, 40, f"{server.name} to replicate")
+        wait_level(cluster)
+        assert [rows(server) for server in cluster.servers] == [2, 2, 2]
+        assert "took over" not in tandem.log_text()
+
+
+# Expected: it has lost what clients were told is stored, and a replica has it: the replica takes over, and the old primary follows.
+def test_a_replica_is_ahead():
+    with setting(replicas=2, settings={"proxy": {"primary_wait": "60s"}}) as (cluster, tandem):
+        old = cluster.primary
+        with Blind(tandem):  # a clean copy of it, as it is now
+            old.stop()
+            subprocess.run(["cp", "-a", old.data, old.folder / "before"], check=True)
+            old.start()
+        said(tandem, "writable again", 40)
+        for key in range(5):
+            insert(tandem, key)
+        cluster.wait_synced()
+        with Blind(tandem):
+            old.kill9()
+            subprocess.run(["sh", "-c", f"rm -rf {old.data} && mv {old.folder}/before {old.data}"], check=True)
+            old.start()
+        said(tandem, "it is back, read-only, and lacks transactions that others know of: ahead is db", 40)
+        new = wait_for(promoted(cluster, old), 40, "a replica to take over")
+        insert(tandem, 5)
+        wait_for(old.replicating, 40, "the old primary to follow")
+        assert wait_level(cluster) is new
+        assert [rows(server) for server in cluster.servers] == [6, 6, 6]
+
+
+# Expected with failover = manual: it says what it would do, and the command does it.
+def test_by_hand():
+    with setting(replicas=1, settings={"monitor": {"failover": "manual"}}) as (cluster, tandem):
+        old = cluster.primary
+        insert(tandem, 1)
+        with Blind(tandem):
+            old.kill9()
+            old.start()
+        said(tandem, "would be made writable again; nothing was touched. `tandemctl failover` does it", 40)
+        assert old.value("SELECT @@global.read_only") == 1
+        status, text = ctl(tandem, "failover")
+        assert status == 0 and "db1 is the primary again" in text, text
+        insert(tandem, 2)
+        assert primary_of(cluster) is old
+
+
+# Expected: who makes a primary read-only by hand is not corrected; `failover` opens it again when that is asked for.
+def test_read_only_by_hand_is_left_alone():
+    with setting(replicas=1) as (cluster, tandem):
+        old = cluster.primary
+        old.sql("SET GLOBAL read_only = 1")
+        said(tandem, "no primary: db1 is read-only: `tandemctl failover`", 40)
+        for _ in range(10):
+            assert "db1 is read-only" in ctl(tandem, "status")[1]
+        assert old.value("SELECT @@global.read_only") == 1
+        status, text = ctl(tandem, "failover")
+        assert status == 0, text
+        insert(tandem, 1)
+        assert primary_of(cluster) is old
