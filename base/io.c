@@ -148,6 +148,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* --- sending --- */
 
+enum { CORK_BYTES = 8192 }; /* above it a copy costs more than a system call */
+
 static ssize_t send_pieces(int fd, const struct iovec *pieces, int count)
 {
 	struct msghdr message = {
@@ -185,11 +187,48 @@ static __attribute__((cold)) bool queue_pieces(struct io *io, const struct iovec
 		skip -= taken;
 		ok = buf_append(&io->out, (const uint8_t *)pieces[i].iov_base + taken, len - taken);
 	}
-	if (ok && io->state == IO_OPEN)
+	if (ok && io->state == IO_OPEN && !io->corked)
 		ok = event_add(&io->write_event, NULL) == 0;
 	if (!ok)
 		io_fail(io, IO_END_MEMORY);
 	return ok;
+}
+
+/* Sends what was held back; what the socket does not take is queued as ever. False: the io failed. */
+static bool flush_corked(struct io *io)
+{
+	struct iovec piece = { buf_head(&io->out), buf_len(&io->out) };
+	ssize_t taken;
+
+	io->corked = false;
+	if (!piece.iov_len || io->state != IO_OPEN)
+		return true;
+	taken = try_send(io, &piece, 1);
+	if (taken < 0)
+		return false;
+	if ((size_t)taken == piece.iov_len) {
+		buf_fini(&io->out);
+		return true;
+	}
+	buf_consume(&io->out, (size_t)taken);
+	if (event_add(&io->write_event, NULL) == 0)
+		return true;
+	io_fail(io, IO_END_MEMORY);
+	return false;
+}
+
+void io_cork(struct io *io)
+{
+	io->corked = io->state == IO_OPEN && buf_len(&io->out) == 0;
+}
+
+void io_uncork(struct io *io)
+{
+	bool held = io->corked && buf_len(&io->out);
+
+	if (held && flush_corked(io) && io->state == IO_OPEN && buf_len(&io->out) == 0)
+		io->handler->drained(io->owner);
+	io->corked = false;
 }
 
 static bool send_or_queue(struct io *io, const struct iovec *pieces, int count)
@@ -201,6 +240,10 @@ static bool send_or_queue(struct io *io, const struct iovec *pieces, int count)
 		total += pieces[i].iov_len;
 	if (total == 0)
 		return true;
+	if (io->corked && buf_len(&io->out) + total <= CORK_BYTES)
+		return queue_pieces(io, pieces, count, 0);
+	if (io->corked && !flush_corked(io))
+		return false;
 	if (io->state == IO_OPEN && buf_len(&io->out) == 0) {
 		taken = try_send(io, pieces, count);
 		if (taken < 0)

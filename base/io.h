@@ -78,6 +78,7 @@ struct io {
 	enum io_state state;
 	enum io_end why; /* of IO_FAILED and IO_ENDED */
 	bool paused;	 /* reads stopped by io_pause */
+	bool corked;	 /* between io_cork() and io_uncork(): small pieces wait in `out` */
 	bool awaited;	 /* `drained` is due although nothing is queued: io_send_file() found the socket full */
 	bool *gone;	 /* set to true by io_close while the io's own receive function is on the stack */
 	/* Last, so that what is looked at each time lies together. */
@@ -100,6 +101,13 @@ void io_close(struct io *io);
  * for `ended`, which follows from the loop. */
 bool io_sendv(struct io *io, const struct iovec *pieces, int count);
 bool io_send(struct io *io, const void *bytes, size_t len);
+
+/*
+ * Small pieces that are sent between the two go out together, by one system call. Whoever corks uncorks before the loop goes on; `drained`
+ * may be called from io_uncork(), as for anything that was queued. Nothing happens on an io that is closed by then, or has a queue already.
+ */
+void io_cork(struct io *io);
+void io_uncork(struct io *io);
 /* Bytes accepted by io_send that the socket has not taken yet. */
 static inline size_t io_unsent(const struct io *io)
 {

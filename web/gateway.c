@@ -135,10 +135,13 @@ void gateway_fail(struct gateway *g, uint16_t status, const char *why)
 	}
 	tell(g, why);
 	let_go(g, UPSTREAM_FAILED, why);
-	if (g->state >= GATEWAY_ANSWERING)
-		exchange_break_off(x, why); /* half an answer cannot be taken back */
-	else
+	if (g->state < GATEWAY_ANSWERING) {
 		answer_status(g, status);
+		return;
+	}
+	/* Half an answer cannot be taken back, and must be seen to be half of one. */
+	io_uncork(&x->connection->io);
+	exchange_break_off(x, why);
 }
 
 void gateway_refused(struct gateway *g, const char *why)
@@ -391,7 +394,12 @@ void gateway_finish(struct gateway *g, bool keeps, unsigned limit)
 
 static void on_ready(void *owner)
 {
-	ask(owner);
+	struct gateway *g = owner;
+	struct upstream_link *link = g->link;
+
+	io_cork(&link->io);
+	ask(g);
+	io_uncork(&link->io);
 }
 
 static void on_bytes(void *owner, uint8_t *bytes, size_t len)
@@ -402,7 +410,11 @@ static void on_bytes(void *owner, uint8_t *bytes, size_t len)
 	if (x->timer.wait == WAIT_UPSTREAM)
 		exchange_wait(x, WAIT_UPSTREAM);
 	if (g->state != GATEWAY_TUNNEL) {
+		struct io *client = &x->connection->io; /* freed after this turn of the loop at the earliest */
+
+		io_cork(client);
 		g->protocol->take(g, bytes, len);
+		io_uncork(client);
 		return;
 	}
 	exchange_wait(x, WAIT_TUNNEL);
