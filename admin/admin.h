@@ -13,6 +13,7 @@
 struct admin;
 struct proxy;
 struct settings;
+struct web;
 
 /* What the daemon offers. */
 struct admin_host {
@@ -23,6 +24,7 @@ struct admin_host {
 	/* Reads the settings file again; writes to `said` what it had to say, a line each, also when all is well. True when the new settings
 	 * are in force in all workers. Blocks; any thread but the main one. */
 	bool (*reload)(void *owner, FILE *said);
+	struct web *_Atomic *web; /* where the web front end is told; NULL there: it does not run, or not yet */
 	void *owner;
 };
 

@@ -23,6 +23,8 @@ enum command_id {
 	COMMAND_RELOAD,
 	COMMAND_EVENTS,
 	COMMAND_DIGESTS,
+	COMMAND_UPSTREAMS,
+	COMMAND_UPSTREAM,
 	COMMAND_HELP,
 	COMMAND_COUNT,
 };
@@ -44,7 +46,7 @@ struct argument {
 	const char *help;
 };
 
-enum { COMMAND_ARGUMENTS = 5 };
+enum { COMMAND_ARGUMENTS = 6 };
 
 struct command {
 	const char *name;

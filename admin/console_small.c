@@ -12,6 +12,8 @@
 enum { ITEMS = 40, ITEM_BYTES = 128 };
 
 static const char *const harmless[] = { "SET", "USE", "BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK" };
+/* The one that is a command. */
+static const char *const not_harmless[] = { "SET UPSTREAM" };
 static const char *const empty_shows[] = { "SHOW WARNINGS",  "SHOW ERRORS",	 "SHOW VARIABLES", "SHOW SESSION VARIABLES", "SHOW GLOBAL VARIABLES",
 					   "SHOW DATABASES", "SHOW TABLES",	 "SHOW COLLATION", "SHOW CHARACTER SET",     "SHOW ENGINES",
 					   "SHOW PLUGINS",   "SHOW FULL TABLES", "SHOW SCHEMAS",   "SHOW SESSION STATUS",    "SHOW GLOBAL STATUS" };
@@ -273,6 +275,8 @@ bool console_small_talk(struct console *c, const char *text, size_t len)
 
 	while (t.end > t.at && (isspace((unsigned char)t.end[-1]) || t.end[-1] == ';'))
 		t.end--;
+	if (begins_with(t, not_harmless, 1))
+		return false;
 	if (begins_with(t, harmless, sizeof(harmless) / sizeof(harmless[0]))) {
 		console_ok(c);
 		return true;

@@ -17,6 +17,8 @@ static void (*const handlers[COMMAND_COUNT])(struct call *call) = {
 	[COMMAND_RELOAD] = handle_reload,
 	[COMMAND_EVENTS] = handle_events,
 	[COMMAND_DIGESTS] = handle_digests,
+	[COMMAND_UPSTREAMS] = handle_upstreams,
+	[COMMAND_UPSTREAM] = handle_upstream,
 	[COMMAND_HELP] = handle_help,
 };
 

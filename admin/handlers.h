@@ -23,6 +23,10 @@ void handle_sessions(struct call *call);
 void handle_explain(struct call *call);
 void handle_digests(struct call *call);
 
+/* handlers_upstream.c */
+void handle_upstreams(struct call *call);
+void handle_upstream(struct call *call);
+
 /* handlers_daemon.c */
 void handle_reload(struct call *call);
 void handle_help(struct call *call);

@@ -18,6 +18,7 @@ libadmin_a_SOURCES = \
 	admin/handlers_daemon.c \
 	admin/handlers_operation.c \
 	admin/handlers_session.c \
+	admin/handlers_upstream.c \
 	admin/protocol.h \
 	admin/render.c \
 	admin/render.h \

@@ -54,7 +54,7 @@ struct daemon {
 	struct proxy *proxy;
 	struct app_host app_host;
 	struct app_room *apps;
-	struct web *web; /* NULL: none is wanted */
+	struct web *_Atomic web; /* NULL: none is wanted */
 	struct admin *admin;
 	struct wish wish; /* a reload that a command waits for */
 	enum daemon_state state;
@@ -185,6 +185,7 @@ static bool start_admin(struct daemon *daemon)
 		.settings_path = daemon->path,
 		.started_ms = clock_ms(),
 		.reload = wish_reload,
+		.web = &daemon->web,
 		.owner = &daemon->wish,
 	};
 

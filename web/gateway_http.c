@@ -60,7 +60,7 @@ static bool put_origin(struct buf *out, const struct gateway *g)
 	return put_field(out, "Host", g->settings->host ? text_of(g->settings->host) : host) &&
 	       put_field(out, "X-Forwarded-For", text_of(x->client_text)) &&
 	       put_field(out, "X-Forwarded-Proto", text_of(x->tls ? "https" : "http")) &&
-	       put_field(out, "X-Forwarded-Host", host);
+	       put_field(out, "X-Forwarded-Host", host) && (!x->id[0] || put_field(out, "X-Request-Id", text_of(x->id)));
 }
 
 static bool is_one_of(struct http_text name, const char *const *names)
@@ -94,7 +94,7 @@ static bool is_passed(const struct http_head *head, struct http_text name)
 {
 	static const char *const kept_back[] = { "Connection", "Keep-Alive", "Proxy-Connection",  "TE",	       "Trailer",	  "Transfer-Encoding",
 						 "Upgrade",    "Expect",     "Host",		  "Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
-						 "X-Forwarded-Proto", "Content-Length", "Proxy", NULL };
+						 "X-Forwarded-Proto", "X-Request-Id", "Content-Length", "Proxy", NULL };
 
 	return !is_one_of(name, kept_back) && !memchr(name.at, '_', name.len) && !is_named(head, name);
 }

@@ -27,6 +27,8 @@ libweb_a_SOURCES = \
 	web/gateway_http.c \
 	web/guard.c \
 	web/guard.h \
+	web/health.c \
+	web/health.h \
 	web/http1.c \
 	web/http1.h \
 	web/http1_carrier.c \

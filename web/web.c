@@ -14,6 +14,7 @@
 #include "base/tls_tickets.h"
 #include "proxy/settings.h"
 #include "web/limit.h"
+#include "web/health.h"
 #include "web/upstream.h"
 #include "web/worker.h"
 
@@ -32,6 +33,8 @@ struct web {
 	struct settings *settings; /* those started with: their listeners stay */
 	struct app_room *apps;
 	struct web_config *config;
+	pthread_mutex_t config_lock; /* of the pointer, against readers that are not workers */
+	struct health *health;	     /* NULL: no server is checked */
 	struct access_log *log;
 	struct limit_table *limits;
 	struct tls_tickets *tickets; /* outlive the contexts of each reload */
@@ -307,6 +310,16 @@ static bool open_log(struct web *web, char *why, size_t why_size)
 	return web->log != NULL;
 }
 
+static bool start_health(struct web *web, struct web_config *config)
+{
+	if (!health_is_wanted(config))
+		return true;
+	web->health = health_start(config);
+	if (!web->health)
+		log_error(NULL, "web: health checks cannot be started: out of memory or threads");
+	return web->health != NULL;
+}
+
 static bool start(struct web *web, char *why, size_t why_size)
 {
 	web->tickets = tls_tickets_new();
@@ -319,7 +332,8 @@ static bool start(struct web *web, char *why, size_t why_size)
 	web->max_clients = web->config->web->max_clients;
 	web->limits = limit_table_new(0);
 	web->base = event_base_new();
-	if (!web->limits || !web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size))
+	if (!web->limits || !web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size) ||
+	    !start_health(web, web->config))
 		return false;
 	web->started = pthread_create(&web->thread, NULL, accept_all, web) == 0;
 	return web->started;
@@ -332,6 +346,7 @@ struct web *web_start(struct settings *settings, struct app_room *apps, char *wh
 	if (!web)
 		return NULL;
 	web->inbox.fd = -1;
+	pthread_mutex_init(&web->config_lock, NULL);
 	web->settings = settings_ref(settings);
 	web->apps = apps;
 	web->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -372,9 +387,27 @@ bool web_reload(struct web *web, struct settings *settings, char *why, size_t wh
 	web->max_clients = config->web->max_clients;
 	for (unsigned i = 0; i < web->worker_count; i++)
 		web_worker_post_config(&web->workers[i], config);
+	if (web->health)
+		health_reload(web->health, config);
+	else
+		start_health(web, config);
+	pthread_mutex_lock(&web->config_lock);
 	web_config_unref(web->config);
 	web->config = config;
+	pthread_mutex_unlock(&web->config_lock);
 	return true;
+}
+
+struct web_config *web_config_now(struct web *web)
+{
+	struct web_config *config;
+
+	if (!web)
+		return NULL;
+	pthread_mutex_lock(&web->config_lock);
+	config = web_config_ref(web->config);
+	pthread_mutex_unlock(&web->config_lock);
+	return config;
 }
 
 static void deliver_close(struct inbox_message *message, void *owner)
@@ -423,6 +456,7 @@ void web_stop(struct web *web)
 		pthread_join(web->thread, NULL);
 	}
 	close_ports(web);
+	health_stop(web->health);
 	for (unsigned i = 0; i < web->worker_count; i++)
 		web_worker_fini(&web->workers[i]);
 	free(web->workers);
@@ -438,5 +472,6 @@ void web_stop(struct web *web)
 	web_config_unref(web->config);
 	tls_tickets_free(web->tickets);
 	settings_unref(web->settings);
+	pthread_mutex_destroy(&web->config_lock);
 	free(web);
 }

@@ -9,6 +9,7 @@
 
 struct settings;
 struct web;
+struct web_config;
 struct app_room;
 
 /* True when the settings name a web listener. */
@@ -20,6 +21,8 @@ bool web_reload(struct web *web, struct settings *settings, char *why, size_t wh
 /* No new connections; idle ones are closed, the others once they are answered. */
 void web_drain(struct web *web);
 bool web_drained(const struct web *web);
+/* The settings in force, referenced; NULL when `web` is. Any thread. */
+struct web_config *web_config_now(struct web *web);
 /* Stops and frees everything; NULL is allowed. */
 void web_stop(struct web *web);
 

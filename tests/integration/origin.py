@@ -26,6 +26,7 @@ class Origin:
         self.answer = answer or (lambda request, peer: fine(name.encode()))
         self.lock = threading.Lock()
         self.requests, self.links, self.peers = [], 0, set()
+        self.health = 200
         self.serial = 0  # of links, ever
         self.active = self.most_active = 0
         self.listener = None
@@ -67,6 +68,10 @@ class Origin:
                 self.peers.discard(peer)
 
     def serve_one(self, request, peer):
+        if request.target == "/health":
+            # Checks are not counted.
+            peer.sendall(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % self.health)
+            return False
         with self.lock:
             self.requests.append(request)
             self.active += 1
