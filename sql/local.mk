@@ -27,6 +27,8 @@ libsql_a_SOURCES = \
 EXTRA_DIST += \
 	sql/grants-mariadb.sql \
 	sql/grants-mysql.sql \
+	sql/tandem.cnf \
+	sql/tandem-mysql.cnf \
 	sql/people-demo.sql \
 	sql/people.sql \
 	sql/make_words.py \

@@ -641,6 +641,26 @@ def test_online_check_of_a_whole_cluster(pair):
     sandbox.wait_for(new.replicating, what="replication as before")
 
 
+def test_settings_fragment_leaves_nothing_to_say():
+    """sql/tandem.cnf as servers read it: every setting is known to them, and nothing is missing."""
+    printed = subprocess.run([sandbox.find_program("my_print_defaults"), f"--defaults-file={sandbox.TOP}/sql/tandem.cnf", "mariadb"],
+                             capture_output=True, text=True, check=True).stdout
+    options = {}
+    for line in printed.split():
+        name, _, value = line.removeprefix("--").partition("=")
+        options[name.replace("_", "-")] = value or None
+    assert options["read-only"] == "1"
+    with sandbox.Cluster(replicas=1, options=options) as cluster:
+        assert "loose" not in cluster.primary.log.read_text()  # it is known
+        cluster.primary.sql("SET GLOBAL read_only = 0")
+        with sandbox.Tandem(cluster) as tandem:
+            tandem.wait_reads_on(cluster.replicas)
+            status, said = online(tandem)
+            assert status == 0 and "warning" not in said and "fault" not in said, said
+            report = promote(tandem, cluster.replicas[0])
+            assert report.result == "done" and not report.said("warning"), str(report)
+
+
 @needs_fault_points
 def test_daemon_killed_and_the_candidate_is_down_when_it_comes_back():
     with setting(replicas=2) as (cluster, tandem):
