@@ -617,7 +617,7 @@ static void put_hex(struct rewrite *r, struct wire_bytes v)
 }
 
 /* An error that was not asked for, since the server has listed another: see freeze_error(). */
-static bool put_told(struct rewrite *r, const struct frozen_list *list)
+static bool put_told(struct rewrite *r, const struct frozen_list *list, const char *limit)
 {
 	char start[96];
 
@@ -625,18 +625,20 @@ static bool put_told(struct rewrite *r, const struct frozen_list *list)
 	put_text(r, start);
 	put_hex(r, (struct wire_bytes){ (const uint8_t *)list->message, list->message ? strlen(list->message) : 0 });
 	put_text(r, "' AS Message");
+	put_text(r, limit);
 	return !r->full;
 }
 
-/* A SELECT with the columns of SHOW WARNINGS and the rows of the frozen list. */
-static bool put_list(struct rewrite *r, const struct client *c, bool errors)
+/* A SELECT with the columns of SHOW WARNINGS and the rows of the frozen list. Its own limit stands in front of sql_select_limit, which SHOW
+ * does not know. */
+static bool put_list(struct rewrite *r, const struct client *c, bool errors, const char *limit)
 {
 	struct captured_row row;
 	char code[64];
 	bool any = false;
 
 	if (!buf_len(&c->list->shown))
-		return put_told(r, c->list);
+		return put_told(r, c->list, limit);
 	for (unsigned long n = 1; list_row(c, n, &row); n++) {
 		if (errors && !(row.columns[0].len == 5 && !memcmp(row.columns[0].data, "Error", 5)))
 			continue;
@@ -652,8 +654,7 @@ static bool put_list(struct rewrite *r, const struct client *c, bool errors)
 		put_text(r, any ? "'" : "' AS Message");
 		any = true;
 	}
-	if (!any)
-		put_text(r, "SELECT _utf8'' AS Level,CAST(9999 AS UNSIGNED) AS Code,_utf8'' AS Message LIMIT 0");
+	put_text(r, any ? limit : "SELECT _utf8'' AS Level,CAST(9999 AS UNSIGNED) AS Code,_utf8'' AS Message LIMIT 0");
 	return !r->full;
 }
 
@@ -671,11 +672,7 @@ static bool select_list(struct turn *t)
 
 	limits_of(t, &offset, &count);
 	snprintf(limit, sizeof(limit), " LIMIT %lu,%lu", offset, count);
-	if (!put_list(&r, t->client, turn_text_has(t, "errors")))
-		return false;
-	if (!memmem(r.out, r.len, "LIMIT 0", 7))
-		put_text(&r, limit);
-	if (r.full || !turn_set_text(t, r.out, r.len))
+	if (!put_list(&r, t->client, turn_text_has(t, "errors"), limit) || !turn_set_text(t, r.out, r.len))
 		return false;
 	turn_judge_again(t);
 	t->stands_for_show = true;
@@ -758,7 +755,7 @@ static bool rewrite_part(struct rewrite *r, const struct client *c, const char *
 		errors = turn_text_has(&part, "errors");
 		r->any = true;
 		if (!turn_text_has(&part, "count("))
-			return put_list(r, c, errors);
+			return put_list(r, c, errors, " LIMIT 1000000");
 		snprintf(value, sizeof(value), "SELECT LEAST(CAST(%llu AS UNSIGNED),18446744073709551615) AS `@@session.%s_count`",
 			 (unsigned long long)(errors ? c->list->errors : c->list->warnings), errors ? "error" : "warning");
 		put_text(r, value);

@@ -506,10 +506,11 @@ static bool must_save_list(struct turn *t)
 	const struct client *c = t->client;
 	struct backend *b = t->backend;
 
-	if (!c->diag_open || c->diag_at != b || c->uvars_fixed || t->pending || (is_fit(t) && !must_prepare(t)))
+	if (!c->diag_open || c->diag_at != b || c->uvars_fixed || t->pending || t->list_saved || (is_fit(t) && !must_prepare(t)))
 		return false;
 	t->backend = NULL;
 	t->diagnosed = 0;
+	t->list_saved = true;
 	return freeze_wait(t, b);
 }
 

@@ -61,6 +61,7 @@ struct turn {
 	bool no_reply;	    /* SEND_LONG_DATA, STMT_CLOSE */
 	bool told_read_only; /* of a refusal that the server has listed under another number */
 	bool wants_values; /* its statement may look at the session's variables or LAST_INSERT_ID() */
+	bool list_saved; /* the list was frozen for it, and may have been made again: once is enough */
 	uint8_t diagnosed; /* how often diagnose_begin() has looked at it */
 	bool held;	    /* waits for the gate */
 	bool recorded;	    /* its reply is hashed for the record of its transaction */

@@ -180,3 +180,29 @@ def test_the_names_behind_one_with_an_alias(one):
         result = client.query("SELECT ROW_COUNT() AS n, @@error_count, FOUND_ROWS() FROM DUAL")
         assert [column.name for column in result.columns] == ["n", "@@error_count", "FOUND_ROWS()"]
         assert result.rows[0][:2] == (-1, 1)
+
+
+def test_warnings_in_a_transaction_of_a_session_without_a_schema(one):
+    """The way back to no schema is a new login, which a transaction does not survive."""
+    name = f"hands{next(NUMBERS)}"
+    with one.connect(database="hands", timeout=60) as client:
+        statement = client.prepare("SELECT COUNT(*) FROM t WHERE id < ?")
+        for step in (f"CREATE DATABASE {name}", f"USE {name}", f"DROP DATABASE {name}"):
+            client.query(step)
+        use_every_connection(one)
+        client.query("SET autocommit = 0")
+        assert client.execute(statement, [4]).value == 3
+        client.query("UPDATE hands.t SET v = 'changed' WHERE id = 1")
+        with pytest.raises(MysqlError):
+            client.query("SELEC 1")
+        assert [row[1] for row in client.query("SHOW WARNINGS").rows] == [1064]
+        client.query("ROLLBACK")
+        assert client.query("SELECT v FROM hands.t WHERE id = 1").value == "one"
+
+
+def test_frozen_warnings_in_a_packet_are_all_told(one):
+    with one.connect(database="hands", capabilities=MODERN | rawmysql.CLIENT_MULTI_STATEMENTS) as client:
+        client.query("SET sql_select_limit = 1")
+        client.query("SELECT CAST('a' AS SIGNED), CAST('b' AS SIGNED), CAST('c' AS SIGNED)")
+        use_every_connection(one)
+        assert len(client.query_all("SET @z = 1; SHOW WARNINGS")[1].rows) == 3
