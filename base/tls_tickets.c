@@ -65,12 +65,14 @@ bool tls_tickets_renew(struct tls_tickets *tickets)
 struct tls_tickets *tls_tickets_new(void)
 {
 	struct tls_tickets *t = calloc(1, sizeof(*t));
+	bool ok = t != NULL;
 
-	if (!t)
-		return NULL;
-	pthread_mutex_init(&t->lock, NULL);
-	/* Twice: a key of zeros would be known to everybody. */
-	if (renew(t) && renew(t))
+	if (t)
+		pthread_mutex_init(&t->lock, NULL);
+	/* Both: a key of zeros would be known to everybody. */
+	for (int i = 0; ok && i < 2; i++)
+		ok = renew(t);
+	if (ok)
 		return t;
 	tls_tickets_free(t);
 	return NULL;
