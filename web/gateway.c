@@ -130,6 +130,7 @@ void gateway_fail(struct gateway *g, uint16_t status, const char *why)
 
 	/* One that is slow would only be slow twice. */
 	if (g->server && may_ask_again(g) && (status != 504 || g->state == GATEWAY_CONNECTING)) {
+		g->failed_with = status;
 		try_next(g, why);
 		return;
 	}
@@ -280,7 +281,7 @@ static void choose(struct gateway *g)
 		give_up(g, 503, "all servers are at max_connections, and the queue is full");
 		break;
 	case UPSTREAM_NONE_LEFT:
-		give_up(g, 502, "no server could be reached");
+		give_up(g, g->failed_with ? g->failed_with : 502, "no server is left to ask");
 		break;
 	case UPSTREAM_CLOSED:
 		give_up(g, 503, "all servers are drained or set down");

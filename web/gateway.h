@@ -51,6 +51,7 @@ struct gateway {
 	struct upstream_link *link;	/* likewise */
 	enum gateway_state state;
 	uint64_t since_us;   /* the server has it since then; 0: none has */
+	uint16_t failed_with; /* the status of its last failure: the client's when no server is left; 0: none failed */
 	unsigned asked;	     /* how many servers have got the request */
 	bool wants_new_link; /* a kept one has failed it */
 	bool end_sent;	     /* of the request */
