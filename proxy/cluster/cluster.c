@@ -84,6 +84,7 @@ static void free_member(struct member *m)
 {
 	settings_unref(m->settings);
 	variables_free(m->variables);
+	free(m->events);
 	server_unref(m->server);
 	free(m);
 }

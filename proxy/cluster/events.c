@@ -127,6 +127,26 @@ bool events_scheduler(struct subject *s, char out[16])
 	return row != NULL;
 }
 
+char *events_remember(struct subject *s)
+{
+	char scheduler[16], *text = NULL;
+	char *list = events_list(s);
+
+	if (list && (!events_scheduler(s, scheduler) || asprintf(&text, EVENTS_SCHEDULER "%s\n%s", scheduler, list) < 0))
+		text = NULL;
+	free(list);
+	return text;
+}
+
+void events_recall_scheduler(const char *remembered, char out[16])
+{
+	size_t len = strlen(EVENTS_SCHEDULER);
+
+	out[0] = '\0';
+	if (!strncmp(remembered, EVENTS_SCHEDULER, len))
+		snprintf(out, 16, "%.*s", (int)strcspn(remembered + len, "\n"), remembered + len);
+}
+
 bool events_set_scheduler(struct subject *s, const char *value)
 {
 	char statement[64];

@@ -14,6 +14,13 @@ char *events_list(struct subject *s) CHECKED;
 bool events_enable(struct subject *s, const char *names, unsigned *changed) CHECKED;
 /* Makes them what they are on a replica. */
 bool events_disable(struct subject *s, const char *names, unsigned *changed) CHECKED;
+/* What has to be known of a primary's events when it is gone: event_scheduler, and the enabled ones, as the journal has them. To be freed;
+ * NULL with the line's error. */
+char *events_remember(struct subject *s) CHECKED;
+/* The first line of that. Names begin with a backtick, so it is none. */
+#define EVENTS_SCHEDULER "event_scheduler="
+/* event_scheduler out of it; "" when it is not there. */
+void events_recall_scheduler(const char *remembered, char out[16]);
 /* event_scheduler: "ON", "OFF" or "DISABLED". */
 bool events_scheduler(struct subject *s, char out[16]) CHECKED;
 bool events_set_scheduler(struct subject *s, const char *value) CHECKED;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "proxy/cluster/candidate.h"
 #include "proxy/cluster/control.h"
+#include "proxy/cluster/events.h"
 #include "proxy/cluster/flavour.h"
 #include "proxy/cluster/preflight.h"
 #include "proxy/cluster/promote.h"
@@ -52,6 +53,23 @@ static bool is_mysql(const struct actor *a)
 }
 
 /* ---- Who there is ---- */
+
+/* What ran on the primary while it lived; of one that this Tandem has not seen alive, what the last operation wrote down. */
+static void recall_events(struct operation *op)
+{
+	struct journal_entry entry;
+
+	pthread_mutex_lock(&op->cluster->lock);
+	if (op->from->member->events)
+		journal_set(&op->entry.events, op->from->member->events);
+	pthread_mutex_unlock(&op->cluster->lock);
+	if (!op->entry.events[0] && journal_init(&entry)) {
+		if (journal_load(op->settings->state_dir, &entry))
+			journal_set(&op->entry.events, entry.events);
+		journal_fini(&entry);
+	}
+	events_recall_scheduler(op->entry.events, op->scheduler);
+}
 
 /* An earlier run of this Tandem, which had seen the primary alive, had begun. */
 static bool was_begun(const struct operation *op)
@@ -304,6 +322,7 @@ static bool check(struct operation *op)
 /* So that the next run goes on where this one was ended. */
 static bool begin_journal(struct operation *op)
 {
+	recall_events(op);
 	op->entry.state = JOURNAL_RUNNING;
 	if (!journal_save(op->settings->state_dir, &op->entry))
 		return conduct_note(op, NULL, "the journal in %.200s cannot be written", op->settings->state_dir);
@@ -593,6 +612,8 @@ static const struct step after[] = {
 	{ "release", release, NULL },
 	{ "others", promote_lead_others, NULL },
 	{ "forget", promote_forget, NULL },
+	{ "events", promote_start_events, NULL },
+	{ "scheduler", promote_move_scheduler, NULL },
 	{ "row", prepare_row, NULL },
 	{ "finish", promote_finish_row, NULL },
 };

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -286,4 +288,20 @@ bool journal_load(const char *state_dir, struct journal_entry *entry)
 	journal_set(&entry->events, at ? at : "");
 	free(text);
 	return entry->state != JOURNAL_NONE;
+}
+
+uint64_t journal_failover_age_ms(const char *state_dir)
+{
+	char path[PATH_BYTES];
+	struct journal_entry entry;
+	struct stat file;
+	struct timespec now;
+	int64_t age_ms = -1;
+
+	journal_path(state_dir, "", path);
+	if (journal_init(&entry) && journal_load(state_dir, &entry) && entry.state == JOURNAL_DONE && !strcmp(entry.operation, "failover") &&
+	    !stat(path, &file) && !clock_gettime(CLOCK_REALTIME, &now))
+		age_ms = (int64_t)(now.tv_sec - file.st_mtim.tv_sec) * 1000 + (now.tv_nsec - file.st_mtim.tv_nsec) / 1000000;
+	journal_fini(&entry);
+	return age_ms < 0 ? UINT64_MAX : (uint64_t)age_ms;
 }

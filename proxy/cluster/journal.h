@@ -50,6 +50,9 @@ bool journal_is_degraded(struct subject *s, const char *primary);
 bool journal_save(const char *state_dir, const struct journal_entry *entry) CHECKED;
 bool journal_load(const char *state_dir, struct journal_entry *entry) CHECKED;
 
+/* When a failover was last done by this Tandem or an earlier run of it, in ms before now; UINT64_MAX: not known, or another operation since. */
+uint64_t journal_failover_age_ms(const char *state_dir);
+
 /* Of two entries the one that is true now: the later epoch, and within one the later state. */
 bool journal_is_newer(const struct journal_entry *a, const struct journal_entry *b);
 void journal_copy(struct journal_entry *to, const struct journal_entry *from);

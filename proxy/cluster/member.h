@@ -79,6 +79,7 @@ struct member {
 	uint64_t epoch;
 	bool logged_broken;
 	bool came_back; /* restarted while it had the role, and not writable since */
+	char *events; /* as events_remember() gave them when it was last read as the primary; NULL: never. Owned */
 	bool had_waited; /* as a writable primary it waited for its replicas when last seen */
 	bool link_told; /* what a failover would need of its link was looked at and told */
 	bool is_astray; /* it belonged to the cluster at the last change of the primary, and was not seen to follow the new one */

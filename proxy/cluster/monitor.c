@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/events.h"
 #include "proxy/cluster/flavour.h"
 
 enum {
@@ -402,6 +403,25 @@ static void read_catalog(struct member *m, const struct observation *seen, bool 
 	catalog_free(old);
 }
 
+/* A replica shows every event as disabled, so which ones are to run after a failover has to be known before. */
+static void read_events(struct member *m, const struct observation *seen)
+{
+	struct subject s = { .line = &m->line, .name = m->server->name, .flavour = seen->flavour, .version = seen->version };
+	char *events = events_remember(&s), *old;
+	bool changed;
+
+	if (!events)
+		return; /* an account that may not see them: preflight says so */
+	pthread_mutex_lock(&m->cluster->lock);
+	old = m->events;
+	changed = !old || strcmp(old, events) != 0;
+	m->events = events;
+	pthread_mutex_unlock(&m->cluster->lock);
+	free(old);
+	if (changed)
+		log_debug(NULL, "server %s: events remembered for a failover: %s", m->server->name, events);
+}
+
 static void run_tasks(struct member *m, unsigned tasks, const struct observation *seen)
 {
 	if (!tasks)
@@ -414,8 +434,10 @@ static void run_tasks(struct member *m, unsigned tasks, const struct observation
 		read_variables(m, seen->flavour);
 	if (tasks & (TASK_ACCOUNTS | TASK_ACCOUNTS_CHECK))
 		read_accounts(m, seen->flavour, tasks & TASK_ACCOUNTS);
-	if (tasks & (TASK_CATALOG | TASK_CATALOG_CHECK))
+	if (tasks & (TASK_CATALOG | TASK_CATALOG_CHECK)) {
+		read_events(m, seen);
 		read_catalog(m, seen, tasks & TASK_CATALOG);
+	}
 	pthread_mutex_lock(&m->cluster->lock);
 	m->due_ms = next_due(m, clock_ms());
 	pthread_mutex_unlock(&m->cluster->lock);

@@ -29,31 +29,18 @@ static double ms_between(uint64_t from_us, uint64_t to_us)
 
 /* --- before the point of no return --- */
 
-static bool set_entry_events(struct operation *op, char *events)
-{
-	char *text = NULL;
-	bool ok = events_scheduler(&op->from->subject, op->scheduler) &&
-		  asprintf(&text, PROMOTE_SCHEDULER "%s\n%s", op->scheduler, events) > 0;
-
-	free(events);
-	if (!ok)
-		return false;
-	free(op->entry.events);
-	op->entry.events = text;
-	return true;
-}
-
 /* The row comes before everything that touches traffic: it costs a commit on the primary, and an operation that ended right after
  * it has nothing to be undone. */
 static bool write_row(struct operation *op)
 {
-	char *events = events_list(&op->from->subject);
+	char *events = events_remember(&op->from->subject);
 
 	op->has_row = journal_prepare(&op->from->subject);
 	if (!events)
 		return conduct_fail_line(op, op->from, "its events cannot be listed");
-	if (!set_entry_events(op, events))
-		return conduct_fail_line(op, op->from, "event_scheduler cannot be read");
+	free(op->entry.events);
+	op->entry.events = events;
+	events_recall_scheduler(events, op->scheduler);
 	op->entry.state = JOURNAL_RUNNING;
 	if (!journal_save(op->settings->state_dir, &op->entry) && !op->has_row)
 		return conduct_fail(op, NULL, "%s: the journal cannot be written there", op->settings->state_dir);
@@ -593,6 +580,16 @@ bool promote_lead_others(struct operation *op)
 bool promote_forget(struct operation *op)
 {
 	return forget(op);
+}
+
+bool promote_start_events(struct operation *op)
+{
+	return start_events(op);
+}
+
+bool promote_move_scheduler(struct operation *op)
+{
+	return move_scheduler(op);
 }
 
 bool promote_finish_row(struct operation *op)

@@ -13,12 +13,12 @@ enum operation_result promote_run(struct operation *op);
 bool promote_reopen(struct operation *op);
 bool promote_lead_others(struct operation *op);
 bool promote_forget(struct operation *op);
+/* Those of op->entry.events, and op->scheduler. */
+bool promote_start_events(struct operation *op);
+bool promote_move_scheduler(struct operation *op);
 bool promote_finish_row(struct operation *op);
 
 /* For recovery: what comes after the point of no return (gives how many steps failed), and the way back from before it. */
 unsigned promote_finish(struct operation *op);
 void promote_undo(struct operation *op);
-/* The first line of the journal's list of events: how event_scheduler was. Names begin with a backtick, so it is none. */
-#define PROMOTE_SCHEDULER "event_scheduler="
-
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proxy/cluster/events.h"
 #include "proxy/cluster/promote.h"
 #include "proxy/cluster/semisync.h"
 
@@ -95,17 +96,6 @@ static bool undo(struct operation *op)
 	return true;
 }
 
-static void recall_scheduler(struct operation *op)
-{
-	size_t len = strlen(PROMOTE_SCHEDULER);
-	const char *at = op->entry.events;
-
-	if (strncmp(at, PROMOTE_SCHEDULER, len) != 0)
-		return;
-	at += len;
-	snprintf(op->scheduler, sizeof(op->scheduler), "%.*s", (int)strcspn(at, "\n"), at);
-}
-
 /* A candidate whose own settings do not say read_only is writable after a restart, too. But then its link runs, or it lacks what the
  * primary has: a promotion makes a server writable only with its link stopped and when it has everything. */
 static bool was_made_writable(struct operation *op)
@@ -153,7 +143,7 @@ bool recover_run(struct operation *op)
 	if (!conduct_reopen(op, op->to) ||
 	    !conduct_ask(op->to, "SELECT @@global.read_only", value, sizeof(value)))
 		return false;
-	recall_scheduler(op);
+	events_recall_scheduler(op->entry.events, op->scheduler);
 	if (op->from->line.mysql)
 		semisync_recall(op);
 	is_promoted = !strcmp(value, "0");

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/cluster/control.h"
+#include "proxy/cluster/events.h"
 #include "proxy/cluster/quarantine.h"
 
 enum {
@@ -181,6 +182,20 @@ static bool quiet(struct operation *op)
 	if (!replication_stop(&op->to->subject))
 		return conduct_fail_line(op, op->to, "its replication cannot be stopped");
 	return conduct_note(op, op->to, "read-only");
+}
+
+/* What ran there while it was the primary must not run on a replica: whoever may write under read_only would make it differ. MySQL's
+ * super_read_only stops them, and this as well. */
+static bool stop_events(struct operation *op)
+{
+	char *events = is_mysql(op) ? NULL : events_list(&op->to->subject);
+	unsigned off = 0;
+	bool ok = !events || events_disable(&op->to->subject, events, &off);
+
+	free(events);
+	if (!ok)
+		return conduct_fail_line(op, op->to, "its events cannot be disabled");
+	return conduct_note(op, op->to, "%u event%s disabled", off, off == 1 ? "" : "s");
 }
 
 static bool compare(struct operation *op)
@@ -355,12 +370,23 @@ static bool compare_again(struct operation *op)
 /* Compared once before anything is touched: a transaction that still waits for its acknowledgement is dropped by the server itself when
  * it is restarted with init_rpl_role = SLAVE, but no more once it was let go. */
 static const struct step judging[] = { { "compare", compare, NULL } };
-static const struct step joining[] = { { "quiet", quiet, NULL }, { "compare", compare_again, NULL }, { "follow", follow, NULL } };
-static const struct step dropping[] = { { "quiet", quiet, NULL }, { "drop", drop_extras, NULL }, { "follow", follow_from_common, NULL } };
+static const struct step joining[] = {
+	{ "quiet", quiet, NULL },
+	{ "compare", compare_again, NULL },
+	{ "events", stop_events, NULL },
+	{ "follow", follow, NULL },
+};
+static const struct step dropping[] = {
+	{ "quiet", quiet, NULL },
+	{ "drop", drop_extras, NULL },
+	{ "events", stop_events, NULL },
+	{ "follow", follow_from_common, NULL },
+};
 static const struct step cloning[] = {
 	{ "clone", make_anew, NULL },
 	{ "quiet", quiet, NULL },
 	{ "compare", compare_again, NULL },
+	{ "events", stop_events, NULL },
 	{ "follow", follow, NULL },
 };
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/cluster/durability.h"
+#include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/rejoin.h"
 
@@ -390,11 +391,15 @@ static void *run_sentry(void *arg)
 bool sentry_start(struct cluster *cluster)
 {
 	struct sentry *s = calloc(1, sizeof(*s));
+	uint64_t age_ms;
 	int error;
 
 	if (!s)
 		return false;
 	s->started_ms = clock_ms();
+	age_ms = journal_failover_age_ms(cluster->settings->state_dir);
+	if (age_ms < s->started_ms)
+		s->last_failover_ms = s->started_ms - age_ms;
 	cluster->sentry = s;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, run_sentry, cluster);

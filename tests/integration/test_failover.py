@@ -372,6 +372,39 @@ def test_manual_says_what_it_would_do():
         assert primary_of(cluster) is replica
 
 
+# The scheduled events that ran on the primary run on the new one, and no others; on the old one, back as a replica, none does.
+def test_events_move_at_a_failover():
+    statements = ["CREATE DATABASE work", "CREATE TABLE work.t (k INT)", "SET GLOBAL event_scheduler = ON", "GRANT SUPER ON *.* TO monitor@'%'",
+                  "CREATE DEFINER = 'some body'@'10.%' EVENT work.runs ON SCHEDULE EVERY 1 HOUR STARTS '2037-01-01 00:00:00' DO DELETE FROM work.t",
+                  "CREATE EVENT work.sleeps ON SCHEDULE EVERY 1 HOUR DISABLE DO DELETE FROM work.t"]
+    with setting(replicas=1, init_sql=statements, settings={"tandem": {"log_level": "debug"}}) as (cluster, tandem):
+        old, new = cluster.servers
+        said(tandem, "events remembered for a failover: event_scheduler=ON\\x0a`work`.`runs`", 40)
+        old.kill9()
+        wait_for(promoted(cluster, old), 20, "a new primary")
+        said(tandem, "failover: done: ")
+        question = "SELECT EVENT_NAME, DEFINER, STATUS FROM information_schema.EVENTS ORDER BY EVENT_NAME"
+        assert new.sql(question) == [("runs", "some body@10.%", "ENABLED"), ("sleeps", "root@localhost", "SLAVESIDE_DISABLED")]
+        assert new.value("SELECT @@global.event_scheduler") == "ON"
+        old.start()
+        wait_for(old.replicating, 20, "the old primary to follow")
+        assert old.sql(question) == [("runs", "some body@10.%", "SLAVESIDE_DISABLED"), ("sleeps", "root@localhost", "DISABLED")]
+
+
+# Expected: the hold-down holds for a Tandem that was started anew as well.
+def test_holddown_survives_a_restart():
+    with setting(replicas=2, settings={"monitor": {"failover_holddown": "1h"}}) as (cluster, tandem):
+        cluster.primary.kill9()
+        second = wait_for(promoted(cluster, cluster.primary), 20, "a new primary")
+        said(tandem, "done: ")
+        tandem.stop()
+        tandem.start()
+        tandem.wait_reads_on([server for server in cluster.replicas if server is not second])
+        second.kill9()
+        said(tandem, "less than failover_holddown ago")
+        assert promoted(cluster, second)() is None
+
+
 # Two failovers within failover_holddown. Expected: the second waits for a person.
 def test_holddown():
     with setting(replicas=2, settings={"monitor": {"failover_holddown": "1h"}}) as (cluster, tandem):

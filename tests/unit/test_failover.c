@@ -5,11 +5,13 @@
 
 #include "base/log.h"
 #include "proxy/cluster/candidate.h"
+#include "proxy/cluster/durability.h"
 #include "proxy/cluster/evidence.h"
 #include "proxy/cluster/history.h"
 #include "proxy/cluster/hook.h"
 #include "proxy/cluster/quarantine.h"
 #include "proxy/cluster/roles.h"
+#include "proxy/cluster/semisync.h"
 
 void suite_failover(void);
 
@@ -180,6 +182,46 @@ static void test_candidates(void)
 		CU_ASSERT_EQUAL(choice.index, row->index);
 		CU_ASSERT_EQUAL(choice.loss, row->loss);
 		CU_ASSERT_PTR_NOT_NULL(strstr(choice.why, row->why));
+	}
+}
+
+/* ---- Durability ---- */
+
+#define FOREVER SEMI_SYNC_FOREVER_MS
+
+static const struct {
+	const char *what;
+	struct durability_view view;
+	enum durability wanted;
+	uint32_t degrade_after_ms;
+	enum durability_step step;
+} durability_rows[] = {
+	{ "strict, as it should be", { SEMI_SYNC_ON, { FOREVER, true, true, 2, 0 }, 2 }, DURABILITY_STRICT, 10000, DURABILITY_KEEP },
+	{ "strict, no semi-sync", { SEMI_SYNC_OFF, { 0 }, 2 }, DURABILITY_STRICT, 10000, DURABILITY_ENFORCE },
+	{ "strict, has stopped waiting", { SEMI_SYNC_DEGRADED, { FOREVER, true, true, 0, 0 }, 0 }, DURABILITY_STRICT, 0, DURABILITY_ENFORCE },
+	{ "strict, a time-out", { SEMI_SYNC_ON, { 10000, true, true, 2, 0 }, 2 }, DURABILITY_STRICT, 10000, DURABILITY_ENFORCE },
+	{ "strict, others see it first", { SEMI_SYNC_ON, { FOREVER, false, true, 2, 0 }, 2 }, DURABILITY_STRICT, 0, DURABILITY_ENFORCE },
+	{ "strict, goes on alone", { SEMI_SYNC_ON, { FOREVER, true, false, 2, 0 }, 2 }, DURABILITY_STRICT, 0, DURABILITY_ENFORCE },
+	{ "strict, replicas that do not acknowledge", { SEMI_SYNC_ON, { FOREVER, true, true, 0, 0 }, 1 }, DURABILITY_STRICT, 0, DURABILITY_ENFORCE },
+	{ "strict, no replica there", { SEMI_SYNC_ON, { FOREVER, true, true, 0, 3 }, 0 }, DURABILITY_STRICT, 0, DURABILITY_KEEP },
+	{ "available, as found without", { SEMI_SYNC_OFF, { 0 }, 2 }, DURABILITY_AVAILABLE, 10000, DURABILITY_KEEP },
+	{ "available, within bounds", { SEMI_SYNC_ON, { 10000, true, true, 2, 5 }, 2 }, DURABILITY_AVAILABLE, 10000, DURABILITY_KEEP },
+	{ "available, would wait too long", { SEMI_SYNC_ON, { 10001, true, true, 2, 5 }, 2 }, DURABILITY_AVAILABLE, 10000, DURABILITY_LIMIT },
+	{ "available, waits for nobody", { SEMI_SYNC_ON, { FOREVER, true, true, 0, 5 }, 0 }, DURABILITY_AVAILABLE, 10000, DURABILITY_RELEASE },
+	{ "available, nobody there, nobody waits", { SEMI_SYNC_ON, { FOREVER, true, true, 0, 0 }, 0 }, DURABILITY_AVAILABLE, 10000, DURABILITY_LIMIT },
+	{ "available, at once", { SEMI_SYNC_ON, { 1, true, true, 0, 0 }, 0 }, DURABILITY_AVAILABLE, 0, DURABILITY_KEEP },
+	{ "available, has stopped waiting", { SEMI_SYNC_DEGRADED, { 10000, true, true, 0, 0 }, 0 }, DURABILITY_AVAILABLE, 10000, DURABILITY_KEEP },
+};
+
+static void test_durability(void)
+{
+	for (size_t i = 0; i < sizeof(durability_rows) / sizeof(*durability_rows); i++) {
+		enum durability_step step =
+			durability_judge(&durability_rows[i].view, durability_rows[i].wanted, durability_rows[i].degrade_after_ms);
+
+		if (step != durability_rows[i].step)
+			printf("\n%s: %d\n", durability_rows[i].what, step);
+		CU_ASSERT_EQUAL(step, durability_rows[i].step);
 	}
 }
 
@@ -393,6 +435,7 @@ void suite_failover(void)
 	CU_add_test(suite, "evidence", test_evidence);
 	CU_add_test(suite, "evidence without a majority", test_minority);
 	CU_add_test(suite, "candidates", test_candidates);
+	CU_add_test(suite, "durability", test_durability);
 	CU_add_test(suite, "binlog states", test_binlog_states);
 	CU_add_test(suite, "bad binlog states", test_bad_binlog_states);
 	CU_add_test(suite, "epochs", test_epochs);
