@@ -43,6 +43,8 @@ static const struct setting web_rows[] = {
 	  "A WebSocket or other upgraded connection on which nobody says anything for this long is closed." },
 	{ "max_header", COUNT(WEB(max_header_bytes), "32768", "1024", "1048576"), 0,
 	  "Bytes of a request's head; more is refused with 431." },
+	{ "max_spool", COUNT(WEB(max_spool_bytes), "268435456", "0", "4294967295"), 0,
+	  "Bytes of a body that comes without a length and has to be kept in state_dir until it is whole, as FastCGI needs it; more is refused with 413." },
 	{ "http2", CHOICE(WEB(http2), "on", switches), 0, "HTTP/2 is offered to clients that come with TLS." },
 	{ "max_clients", COUNT(WEB(max_clients), "0", "0", "1000000"), 0,
 	  "Connections at a time; 0 is what the limit on open files allows." },

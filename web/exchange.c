@@ -14,6 +14,7 @@
 #include "web/path.h"
 #include "web/ready.h"
 #include "web/security.h"
+#include "web/spool.h"
 #include "web/status.h"
 
 /* ---- Whom a request is for ---- */
@@ -127,7 +128,10 @@ static void dispatch(struct exchange *x, char *room)
 		response_page(x, 404);
 		return;
 	}
-	x->responder->begin(x);
+	if (x->head.framing == HTTP_CHUNKED && x->responder->needs_length && x->responder->needs_length(x))
+		spool_begin(x, x->responder);
+	else
+		x->responder->begin(x);
 }
 
 /* ---- Life ---- */
@@ -185,6 +189,7 @@ struct exchange *exchange_new(struct connection *c, const void *head, size_t len
 
 void exchange_begin(struct exchange *x, struct http_verdict verdict)
 {
+	x->body_over = x->whole;
 	if (verdict.status)
 		refuse(x, verdict.status, verdict.why);
 	else
@@ -204,6 +209,8 @@ void exchange_free(struct exchange *x)
 	if (x->responder && x->responder->end)
 		x->responder->end(x);
 	note(x);
+	if (x->spool)
+		spool_free(x->spool);
 	if (x->file >= 0)
 		close(x->file);
 	exchange_wait(x, WAIT_NOTHING);
@@ -243,7 +250,7 @@ void exchange_body(struct exchange *x, const uint8_t *bytes, size_t len)
 
 void exchange_body_over(struct exchange *x)
 {
-	x->body_over = true;
+	x->whole = x->body_over = true;
 	if (x->answer == ANSWER_DONE)
 		x->carrier->finish(x);
 	else if (x->responder && x->responder->body_over)
@@ -252,7 +259,9 @@ void exchange_body_over(struct exchange *x)
 
 void exchange_hold_body(struct exchange *x)
 {
-	if (x->body_over)
+	if (x->whole && x->spool)
+		spool_hold(x->spool);
+	if (x->whole)
 		return;
 	guard_body_wanted(x, false);
 	x->carrier->hold(x);
@@ -260,7 +269,9 @@ void exchange_hold_body(struct exchange *x)
 
 void exchange_want_body(struct exchange *x)
 {
-	if (x->body_over)
+	if (x->whole && x->spool)
+		spool_release(x->spool);
+	if (x->whole)
 		return;
 	if (x->head.expects_continue && !x->body_came && !x->told_to_go_on) {
 		x->told_to_go_on = true;

@@ -14,6 +14,8 @@ struct exchange;
 /* Who makes the answer. Functions may be NULL where nothing is to be done. */
 struct responder {
 	const char *name;
+	/* It has to know how long a body is before it begins: one of unknown length is kept until it is whole (spool.h). NULL: it has not. */
+	bool (*needs_length)(const struct exchange *x);
 	/* The head is there. It may answer whole. */
 	void (*begin)(struct exchange *x);
 	/* A piece of the body; NULL: bodies are of no interest, they are read and dropped. */
@@ -50,6 +52,7 @@ struct exchange {
 	const struct web_route *route; /* NULL: none matched */
 	const struct responder *responder;
 	void *state; /* the responder's own */
+	struct spool *spool; /* where its body is kept, of unknown length as it came; NULL: none is */
 	struct http_head head; /* points into `bytes` */
 	char *path;  /* normal form; NULL: refused before it was known */
 	uint64_t started_us;
@@ -64,7 +67,8 @@ struct exchange {
 	uint64_t body_came;	    /* bytes of the request's body, for limits */
 	uint64_t body_waited_us;    /* that we have waited for them */
 	uint64_t body_since_us;	    /* waiting, as of now; 0: not */
-	bool body_over; /* all of the request has come */
+	bool whole;	/* all of the request has come */
+	bool body_over; /* and its responder has got all of it */
 	bool told_to_go_on; /* 100 was sent */
 	bool keeps; /* the carrier may take more from this client afterwards; HTTP/2 takes more anyway */
 
@@ -83,7 +87,7 @@ struct exchange {
 
 /* The limits of heads that the worker's settings tell. */
 struct http_limits http_limits_of(const struct web_worker *worker);
-/* With a copy of the head's bytes in x->bytes (NULL: the carrier writes them there), for the carrier to parse into x->head; it sets `body_over` and
+/* With a copy of the head's bytes in x->bytes (NULL: the carrier writes them there), for the carrier to parse into x->head; it sets `whole` and
  * `keeps` too. NULL: memory. */
 struct exchange *exchange_new(struct connection *c, const void *head, size_t len) __attribute__((warn_unused_result));
 /* Begins to answer: a refusal when the verdict is one. May be over (carrier->finish() was called) when this returns. */

@@ -473,16 +473,17 @@ static const struct web_upstream *settings_of(const struct exchange *x, const ch
 	return &web->upstreams[i];
 }
 
+/* FastCGI programs see a body without CONTENT_LENGTH as empty. */
+static bool needs_length(const struct exchange *x)
+{
+	return settings_of(x, x->route->argument)->protocol == WEB_FASTCGI;
+}
+
 static void begin(struct exchange *x)
 {
 	const struct web_upstream *settings = settings_of(x, x->route->argument);
 	struct gateway *g;
 
-	/* Programs see a body without CONTENT_LENGTH as empty. */
-	if (x->head.framing == HTTP_CHUNKED && settings->protocol == WEB_FASTCGI) {
-		refuse(x, 411);
-		return;
-	}
 	g = calloc(1, sizeof(*g));
 	if (!g) {
 		refuse(x, 503);
@@ -528,6 +529,7 @@ static void timed_out(struct exchange *x)
 
 const struct responder gateway_responder = {
 	.name = "upstream",
+	.needs_length = needs_length,
 	.begin = begin,
 	.body = body,
 	.body_over = body_over,

@@ -106,7 +106,7 @@ static size_t take_body(struct http1 *h, const uint8_t *bytes, size_t len)
 {
 	struct exchange *x = h->exchange;
 
-	if (!x || x->body_over)
+	if (!x || x->whole)
 		return 0;
 	if (x->timer.wait == WAIT_BODY)
 		exchange_wait(x, WAIT_BODY);
@@ -148,9 +148,9 @@ static void begin_request(struct connection *c, const uint8_t *head, size_t len)
 		x->head.framing = HTTP_NO_BODY; /* where the request ends is not known: nothing that follows can be trusted */
 	else if (x->head.framing == HTTP_LENGTH)
 		h->body_left = x->head.content_length;
-	x->body_over = x->head.framing == HTTP_NO_BODY || (x->head.framing == HTTP_LENGTH && !h->body_left);
+	x->whole = x->head.framing == HTTP_NO_BODY || (x->head.framing == HTTP_LENGTH && !h->body_left);
 	exchange_begin(x, verdict);
-	if (h->exchange && !h->exchange->body_over && h->exchange->timer.wait == WAIT_NOTHING)
+	if (h->exchange && !h->exchange->whole && h->exchange->timer.wait == WAIT_NOTHING)
 		exchange_wait(h->exchange, WAIT_BODY);
 }
 
@@ -162,7 +162,7 @@ static void refuse(struct connection *c, uint16_t status, const char *why)
 	if (!x)
 		return;
 	x->head.major = 1;
-	x->body_over = true;
+	x->whole = true;
 	exchange_begin(x, (struct http_verdict){ status, why });
 }
 
@@ -366,7 +366,7 @@ static void tunnel(struct exchange *x)
 
 	c->http1.tunnel = true;
 	x->keeps = false;
-	x->body_over = false;
+	x->whole = x->body_over = false;
 	io_resume(&c->io);
 }
 
@@ -443,13 +443,13 @@ static void finish(struct exchange *x)
 	if (c->http1.in_chunks)
 		io_send(&c->io, "0\r\n\r\n", 5);
 	c->http1.in_chunks = false;
-	if (keeps && !x->body_over && rest_is_short(x)) {
+	if (keeps && !x->whole && rest_is_short(x)) {
 		/* It is read, and dropped, before the exchange is let go: exchange_body_over() comes here again. */
 		exchange_wait(x, WAIT_BODY);
 		io_resume(&c->io);
 		return;
 	}
-	keeps &= x->body_over;
+	keeps &= x->whole;
 	let_exchange_go(&c->http1);
 	if (keeps)
 		next_request(c);

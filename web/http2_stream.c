@@ -112,7 +112,7 @@ static struct exchange *new_exchange(struct http2_stream *s, size_t size, bool e
 	x->head.major = 2;
 	x->carried = s;
 	x->keeps = true;
-	x->body_over = ended;
+	x->whole = ended;
 	return x;
 }
 
@@ -128,7 +128,7 @@ void http2_stream_begin(struct http2_stream *s, bool ended)
 		return;
 	}
 	exchange_begin(s->exchange, verdict);
-	if (s->exchange && !s->exchange->body_over && s->exchange->timer.wait == WAIT_NOTHING)
+	if (s->exchange && !s->exchange->whole && s->exchange->timer.wait == WAIT_NOTHING)
 		exchange_wait(s->exchange, WAIT_BODY);
 }
 
@@ -158,7 +158,7 @@ void http2_stream_take(struct http2_stream *s, const uint8_t *bytes, size_t len)
 
 void http2_stream_end(struct http2_stream *s)
 {
-	if (s->exchange && !s->exchange->body_over)
+	if (s->exchange && !s->exchange->whole)
 		exchange_body_over(s->exchange);
 }
 

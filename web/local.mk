@@ -56,6 +56,8 @@ libweb_a_SOURCES = \
 	web/security.h \
 	web/settings.c \
 	web/settings.h \
+	web/spool.c \
+	web/spool.h \
 	web/status.c \
 	web/status.h \
 	web/upstream.c \

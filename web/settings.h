@@ -103,6 +103,7 @@ struct web_settings {
 	uint32_t queue_timeout_ms;    /* 5000: for a server that is not at its limit */
 	uint32_t tunnel_timeout_ms;   /* 1h: silence of a WebSocket */
 	unsigned max_header_bytes;  /* 32768 */
+	unsigned max_spool_bytes;   /* 256 MiB */
 	int http2;		    /* 0, 1: offered to TLS clients */
 	unsigned max_clients;	    /* 0: what the file limit allows */
 	unsigned max_clients_per_address; /* 0: no limit */

@@ -9,7 +9,7 @@ import subprocess
 
 import hpack
 import pytest
-from hyperframe.frame import (ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame,
+from hyperframe.frame import (DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame,
                               SettingsFrame, WindowUpdateFrame)
 
 import sandbox
@@ -402,7 +402,7 @@ def test_files(site):
 
 def test_streams_share_a_connection(site):
     with Client(site) as client:
-        client.send(*(client.head(1 + 2 * i, get("/big.bin" if i % 10 == 0 else "/sub/")) for i in range(20)))
+        client.send(*(client.head(1 + 2 * i, get("/big.bin" if i % 8 == 0 else "/sub/")) for i in range(20)))
         for i in range(20):
             assert client.answer(1 + 2 * i).body == (site.root / ("big.bin" if i % 8 == 0 else "sub/index.html")).read_bytes()
 
@@ -733,4 +733,15 @@ def test_a_reset_reaches_the_program(tmp_path):
             client.send(RstStreamFrame(1, error_code=CANCEL))
             assert peer.recv(1) == b"", "it is hung up on"
         assert client.lives()
+    program.close()
+
+
+def test_an_upload_of_unknown_length(tmp_path):
+    body = os.urandom(1_000_000)
+    program = Responder(lambda params, got: said(f"{params['CONTENT_LENGTH']} {got == body}"))
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site:
+        (tmp_path / "body").write_bytes(body)
+        done = subprocess.run(["curl", "-sS", "--insecure", "--http2", "-T", "-", f"https://127.0.0.1:{site.tls_port}/app"],
+                              stdin=(tmp_path / "body").open("rb"), stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+        assert done.stdout == "1000000 True"
     program.close()

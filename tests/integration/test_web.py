@@ -513,6 +513,34 @@ def test_fastcgi_streams_both_ways(tmp_path):
     program.close()
 
 
+def in_chunks(body, size):
+    cut = [body[at:at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in cut) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("length", [0, 1, 65536, 65537, 3_000_000])
+def test_fastcgi_gets_the_length_of_a_body_in_chunks(tmp_path, length):
+    """Programs must know it before: the body is kept until it is whole, small ones in memory. What follows is the next request."""
+    body = os.urandom(length)
+    program = Responder(lambda params, got: said(f"{params['CONTENT_LENGTH']} {got == body}"))
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"]) as site, site.connect() as s:
+        stream = s.makefile("rb")
+        head = b"PUT /app HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        s.sendall(head + in_chunks(body, 50_000) + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert Answer.read(stream).body == b"%d True" % length
+        assert Answer.read(stream).body == b"hello\n"
+    program.close()
+
+
+def test_a_body_in_chunks_has_a_limit(tmp_path):
+    program = Responder(lambda params, got: said("no"))
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"], max_spool="100000") as site, site.connect() as s:
+        s.sendall(b"PUT /app HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(bytes(100_001), 1000))
+        assert Answer.read(s.makefile("rb")).status == 413
+        assert not program.requests and "longer than [web] max_spool" in site.tandem.log_text()
+    program.close()
+
+
 @pytest.mark.parametrize("output, status", [
     (b"Status: 404 Not Here\r\nX: y\r\n\r\nno", 404), (b"Location: /elsewhere\n\n", 302), (b"Content-Type: a/b\n\nx", 200),
     (b"Status: 204\n\n", 204), (None, 502), (b"", 502), (b"no head at all", 502), (b"Bad Name: x\n\n", 502), (b"X: y\x01\n\n", 502),
