@@ -107,6 +107,9 @@ void app_log(struct app_request *r, const char *format, ...) __attribute__((form
 
 /* ---- Text for other places ---- */
 
+/* The length of the UTF-8 character at `text`, 0: there is none. (app_html() shows a sign in the place of what is none.) */
+size_t app_utf8(const char *text);
+
 /* `text` as a part of a URL: all but letters, digits and -._~ percent-encoded. */
 const char *app_url(struct app_request *r, const char *text);
 /* Decodes %XX, and + as a blank when `plus`. NULL when it is none or holds a NUL. */

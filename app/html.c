@@ -16,18 +16,37 @@ static const char *entity(char c)
 	}
 }
 
+size_t app_utf8(const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	size_t len = *at < 0x80 ? *at != 0 : *at >= 0xc2 && *at < 0xe0 ? 2 : (*at & 0xf0) == 0xe0 ? 3 : *at >= 0xf0 && *at < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < len; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	/* Too long for what they say, surrogates, and beyond the last one (RFC 3629). */
+	if ((*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] >= 0xa0) || (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] >= 0x90))
+		return 0;
+	return len;
+}
+
 static bool put_escaped(struct app_request *r, const char *text, size_t len)
 {
-	size_t from = 0;
+	size_t from = 0, step;
 
-	for (size_t i = 0; i < len; i++) {
+	for (size_t i = 0; i < len; i += step) {
 		const char *word = entity(text[i]);
 
+		step = app_utf8(text + i);
+		if (!step || step > len - i) {
+			word = "\xef\xbf\xbd"; /* U+FFFD */
+			step = 1;
+		}
 		if (!word)
 			continue;
 		if (!app_write(r, text + from, i - from) || !app_puts(r, word))
 			return false;
-		from = i + 1;
+		from = i + step;
 	}
 	return app_write(r, text + from, len - from);
 }

@@ -9,6 +9,8 @@ libapp_a_SOURCES = \
 	app/call.h \
 	app/db.c \
 	app/db.h \
+	app/fastcgi.c \
+	app/fastcgi.h \
 	app/form.c \
 	app/form.h \
 	app/hello.c \

@@ -108,9 +108,20 @@ bool app_method_is(struct app_request *r, const char *method)
 
 const char *app_path(struct app_request *r)
 {
-	const char *path = app_param(r, "PATH_INFO");
+	static const char *const names[] = { "PATH_INFO", "DOCUMENT_URI", "SCRIPT_NAME" };
+	size_t len = strlen(r->call->prefix);
 
-	return path && *path ? path : "/";
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *path = app_param(r, names[i]);
+
+		if (!path || !*path)
+			continue;
+		/* Other web servers give the whole path as that of the script. */
+		if (i && len && !strncmp(path, r->call->prefix, len) && (!path[len] || path[len] == '/'))
+			path += len;
+		return *path ? path : "/";
+	}
+	return "/";
 }
 
 const char *app_link(struct app_request *r, const char *path)

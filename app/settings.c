@@ -12,6 +12,7 @@ static void free_app(void *data)
 	for (size_t i = 0; i < app->fastcgi_count; i++)
 		free(app->fastcgi[i]);
 	free(app->fastcgi);
+	free(app->fastcgi_app);
 	free(app->user);
 	if (app->password)
 		secret_wipe(app->password, strlen(app->password));

@@ -23,6 +23,7 @@ struct app_settings {
 	unsigned queue;	  /* 1024: requests that wait for a thread; more get 503 */
 	char **fastcgi;	  /* listeners for other web servers */
 	size_t fastcgi_count;
+	char *fastcgi_app; /* of requests that name none; NULL: they are refused */
 	char *user; /* for app_db(); NULL: there is no database */
 	char *password;
 	char *database; /* NULL: none is chosen */

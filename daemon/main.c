@@ -18,7 +18,9 @@
 #endif
 
 #include "admin/admin.h"
+#include "app/fastcgi.h"
 #include "app/room.h"
+#include "app/settings.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/readiness.h"
@@ -54,6 +56,7 @@ struct daemon {
 	struct proxy *proxy;
 	struct app_host app_host;
 	struct app_room *apps;
+	struct app_fastcgi *fastcgi; /* NULL: none is wanted */
 	struct web *_Atomic web; /* NULL: none is wanted */
 	struct admin *admin;
 	struct wish wish; /* a reload that a command waits for */
@@ -209,6 +212,11 @@ static bool start_web(struct daemon *daemon, char *why, size_t why_size)
 	daemon->apps = app_room_start(daemon->settings, &daemon->app_host, why, why_size);
 	if (!daemon->apps)
 		return false;
+	if (app_settings_of(daemon->settings)->fastcgi_count) {
+		daemon->fastcgi = app_fastcgi_start(daemon->apps, daemon->settings, why, why_size);
+		if (!daemon->fastcgi)
+			return false;
+	}
 	if (!web_is_wanted(daemon->settings))
 		return true;
 	daemon->web = web_start(daemon->settings, daemon->apps, why, why_size);
@@ -234,6 +242,7 @@ static bool start(struct daemon *daemon)
 	if (!start_web(daemon, why, sizeof(why))) {
 		log_error(NULL, "%s", why);
 		admin_stop(daemon->admin);
+		app_fastcgi_stop(daemon->fastcgi);
 		app_room_stop(daemon->apps);
 		proxy_stop(daemon->proxy);
 		return false;
@@ -335,6 +344,8 @@ static void drain(struct daemon *daemon)
 	proxy_drain(daemon->proxy);
 	if (daemon->web)
 		web_drain(daemon->web);
+	if (daemon->fastcgi)
+		app_fastcgi_drain(daemon->fastcgi);
 	daemon->state = DAEMON_DRAINING;
 	daemon->deadline_ms = clock_ms() + DRAIN_MS;
 }
@@ -364,7 +375,8 @@ static int wait_for_signal(const struct daemon *daemon)
 
 static void look_at_drain(struct daemon *daemon)
 {
-	if (proxy_drained(daemon->proxy) && (!daemon->web || web_drained(daemon->web))) {
+	if (proxy_drained(daemon->proxy) && (!daemon->web || web_drained(daemon->web)) &&
+	    (!daemon->fastcgi || app_fastcgi_drained(daemon->fastcgi))) {
 		daemon->state = DAEMON_STOPPING;
 	} else if (clock_ms() >= daemon->deadline_ms) {
 		log_warning(NULL, "clients are still there after %d s; they are cut off",
@@ -401,6 +413,7 @@ static int run(const char *path, struct settings *settings)
 		notify("STOPPING=1");
 		wish_close(&daemon.wish);
 		admin_stop(daemon.admin);
+		app_fastcgi_stop(daemon.fastcgi);
 		web_stop(daemon.web);
 		app_room_stop(daemon.apps);
 		proxy_stop(daemon.proxy);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/room.h"
 #include "app/settings.h"
 
 #define APP(field)   offsetof(struct app_settings, field)
@@ -15,6 +16,11 @@ static const struct setting app_rows[] = {
 	  "Requests that applications work on at a time; each has a thread meanwhile, which is begun when it is first needed." },
 	{ "queue", COUNT(APP(queue), "1024", "0", "1000000"), 0,
 	  "Requests that may wait for a thread; more are refused with 503." },
+	{ "fastcgi", OTHER(listen, APP(fastcgi), NULL), SETTING_RESTART,
+	  "Where other web servers reach the same applications by FastCGI: host:port or unix:/path; the variable TANDEM_APP names one. Who can "
+	  "connect is believed what he says of his clients: keep it to loopback or a private network. May be given several times." },
+	{ "fastcgi_app", OTHER(text, APP(fastcgi_app), NULL), SETTING_RESTART,
+	  "The application of requests there that name none. Default: they are refused." },
 	{ "user", OTHER(text, APP(user), NULL), SETTING_RESTART,
 	  "Account with which applications reach the database, through the proxy of this process. Default: none, they have no database." },
 	{ "password", OTHER(secret, APP(password), ""), 0, "Its password." },
@@ -29,6 +35,8 @@ static const struct setting entry_rows[] = {
 	  "Shared object with the application. A reload loads it anew if the file is another; requests under way end with the old one." },
 	{ 0 },
 };
+
+_Static_assert(APP(fastcgi_count) == APP(fastcgi) + sizeof(char **), "a list's count follows it");
 
 static void *app_at(struct settings *settings, size_t index)
 {
@@ -104,6 +112,8 @@ static void check(struct config_load *load, const struct settings *settings)
 	struct app_settings *app = app_settings_of(settings);
 
 	prepare_database(load, (struct settings *)settings, app);
+	if (app->fastcgi_app && !app_room_has(settings, app->fastcgi_app))
+		config_add_fault(load, "app", NULL, "fastcgi_app", "[app] fastcgi_app = %s: there is no such app", app->fastcgi_app);
 	for (size_t i = 0; i < app->entry_count; i++)
 		if (app->entries[i].module && app->entries[i].module[0] != '/')
 			config_add_fault(load, "app", app->entries[i].name, "module", "[app %s] module = %s: needs a full path",

@@ -40,9 +40,9 @@ static void entry(struct visit *v, const struct person *p)
 	face(v, p);
 	app_html(v->r, "<span class=who>%s</span><span class=what><a href=\"mailto:%s\">%s</a>", p->name, p->email, p->email);
 	if (*p->phone)
-		app_html(v->r, " &middot; %s", p->phone);
+		app_html(v->r, "<span>%s</span>", p->phone);
 	if (*p->city)
-		app_html(v->r, " &middot; %s", p->city);
+		app_html(v->r, "<span>%s</span>", p->city);
 	app_html(v->r, "</span><span class=act><a href=\"%s/%lld\" aria-label=\"Edit %s\">Edit</a></span>", app_link(v->r, "/people"), p->id, p->name);
 }
 

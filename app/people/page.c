@@ -16,7 +16,8 @@ static const char style[] =
 	"header>div,main,footer{max-width:62rem;margin:0 auto;padding:.8rem 1rem}"
 	"header>div{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center}"
 	"header .name{font-weight:700;font-size:1.2rem;text-decoration:none;color:var(--ink);margin-right:auto}"
-	"header .name b{color:var(--lead)}header form{margin:0}"
+	"header .name b{color:var(--lead)}header form{margin:0}.me{display:flex;gap:.9rem;align-items:center;min-width:0}"
+	".me span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;max-width:12rem}"
 	"main{padding-top:1.4rem;padding-bottom:1.4rem}"
 	".card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.2rem;box-shadow:0 1px 2px #0000000d}"
 	".narrow{max-width:28rem;margin:0 auto}.medium{max-width:40rem;margin:0 auto}"
@@ -39,25 +40,27 @@ static const char style[] =
 	".list li:first-child{border-top:0}"
 	".face{grid-row:span 2;width:44px;height:44px;border-radius:50%;display:grid;place-items:center;font-weight:700;color:#fff;background:#666}"
 	".who{font-weight:600;overflow-wrap:anywhere}.what{grid-column:2;color:var(--soft);font-size:.95rem;overflow-wrap:anywhere}"
-	".what a{color:inherit}.act{grid-row:span 2;grid-column:3;grid-row-start:1}.act a{display:inline-block;padding:.6rem .2rem}"
+	".what a{color:inherit}.what a,.what span{display:block}.act{grid-row:span 2;grid-column:3;grid-row-start:1}.act a{display:inline-block;padding:.6rem .2rem}"
 	".pages{display:flex;gap:.6rem;align-items:center;justify-content:center;margin-top:1rem;color:var(--soft)}"
 	".empty{padding:2.5rem 1rem;text-align:center;color:var(--soft)}"
 	"footer{color:var(--soft);font-size:.85rem}footer table{border-collapse:collapse;width:100%}footer summary{cursor:pointer}"
 	"footer td,footer th{text-align:left;padding:.25rem .8rem .25rem 0;vertical-align:top;border-top:1px solid var(--line)}"
 	"footer code{overflow-wrap:anywhere;font-size:.8rem}.server{font-weight:700;color:var(--ink);white-space:nowrap}.num{white-space:nowrap}"
-	"@media(min-width:46rem){.list li{grid-template-columns:44px 15rem 1fr auto}.face{grid-row:1}.what{grid-column:3}.act{grid-column:4;grid-row:1}}";
+	"@media(max-width:30rem){header .name span{display:none}.tools>.button{flex:1 1 100%;text-align:center}footer td:nth-child(3){display:none}"
+	"footer th:nth-child(3){display:none}}"
+	"@media(min-width:46rem){.what a,.what span{display:inline}.what span::before{content:'\\00b7';margin:0 .4rem}.list li{grid-template-columns:44px 15rem 1fr auto}.face{grid-row:1}.what{grid-column:3}.act{grid-column:4;grid-row:1}}";
 
 /* ---- The frame ---- */
 
 static void visitor(struct visit *v)
 {
 	if (!v->user) {
-		app_html(v->r, "<a class=\"button plain\" href=\"%s\">Log in</a>", app_link(v->r, "/login"));
+		app_html(v->r, "<div class=me><a class=\"button plain\" href=\"%s\">Log in</a></div>", app_link(v->r, "/login"));
 		return;
 	}
-	app_html(v->r, "<span>%s</span><form method=post action=\"%s\">", v->user, app_link(v->r, "/logout"));
+	app_html(v->r, "<div class=me><span>%s</span><form method=post action=\"%s\">", v->user, app_link(v->r, "/logout"));
 	page_token(v);
-	app_puts(v->r, "<button class=link>Log out</button></form>");
+	app_puts(v->r, "<button class=link>Log out</button></form></div>");
 }
 
 void page_begin(struct visit *v, const char *title)
@@ -76,7 +79,7 @@ void page_begin(struct visit *v, const char *title)
 		 "%%3Ccircle cx='5' cy='5' r='5' fill='%%230b6e4f'/%%3E%%3C/svg%%3E\"><style>",
 		 title);
 	app_puts(v->r, style);
-	app_html(v->r, "</style></head><body><header><div><a class=name href=\"%s\"><b>People</b> of foobar.com</a>", app_link(v->r, "/"));
+	app_html(v->r, "</style></head><body><header><div><a class=name href=\"%s\"><b>People</b><span> of foobar.com</span></a>", app_link(v->r, "/"));
 	visitor(v);
 	app_puts(v->r, "</div></header><main>");
 	if (flash)

@@ -4,31 +4,16 @@
 
 enum { NAME_MAX_CHARS = 80, EMAIL_MAX = 120, PHONE_MAX = 30, CITY_MAX = 60, NOTE_MAX = 1000 };
 
-/* The length of the character at `at`; 0: it is none (RFC 3629). */
-static size_t character(const unsigned char *at)
-{
-	size_t len = *at < 0x80 ? 1 : *at >= 0xc2 && *at < 0xe0 ? 2 : (*at & 0xf0) == 0xe0 ? 3 : *at >= 0xf0 && *at < 0xf5 ? 4 : 0;
-
-	for (size_t i = 1; i < len; i++)
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-	if ((*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] >= 0xa0) || (*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] >= 0x90))
-		return 0;
-	return len;
-}
-
 bool text_is_fine(const char *text, size_t most, bool lines)
 {
-	const unsigned char *at = (const unsigned char *)text;
 	size_t count = 0;
 
-	while (*at) {
-		size_t len = character(at);
+	for (size_t len; *text; text += len, count++) {
+		unsigned char c = (unsigned char)*text;
 
-		if (!len || *at == 0x7f || (*at < ' ' && !(lines && strchr("\r\n\t", *at))))
+		len = app_utf8(text);
+		if (!len || c == 0x7f || (c < ' ' && !(lines && strchr("\r\n\t", c))))
 			return false;
-		at += len;
-		count++;
 	}
 	return count <= most;
 }
