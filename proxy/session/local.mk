@@ -2,6 +2,7 @@ noinst_LIBRARIES += libsession.a
 libsession_a_SOURCES = \
 	proxy/session/answered.c \
 	proxy/session/answered.h \
+	proxy/session/ask.c \
 	proxy/session/backend.c \
 	proxy/session/backend.h \
 	proxy/session/backend_login.c \
@@ -13,6 +14,7 @@ libsession_a_SOURCES = \
 	proxy/session/credentials.c \
 	proxy/session/credentials.h \
 	proxy/session/diagnose.c \
+	proxy/session/effect.c \
 	proxy/session/execute.c \
 	proxy/session/execute.h \
 	proxy/session/explain.c \
@@ -30,6 +32,7 @@ libsession_a_SOURCES = \
 	proxy/session/move.h \
 	proxy/session/named.c \
 	proxy/session/named.h \
+	proxy/session/outcome.c \
 	proxy/session/output.c \
 	proxy/session/output.h \
 	proxy/session/pins.c \
@@ -37,9 +40,12 @@ libsession_a_SOURCES = \
 	proxy/session/pool.h \
 	proxy/session/proxy.c \
 	proxy/session/proxy.h \
+	proxy/session/question.c \
+	proxy/session/question.h \
 	proxy/session/rebase.c \
 	proxy/session/record.c \
 	proxy/session/record.h \
+	proxy/session/refusal.c \
 	proxy/session/replay.c \
 	proxy/session/replay.h \
 	proxy/session/reply.c \
@@ -51,6 +57,8 @@ libsession_a_SOURCES = \
 	proxy/session/state.h \
 	proxy/session/statement.c \
 	proxy/session/statement.h \
+	proxy/session/told.c \
+	proxy/session/told.h \
 	proxy/session/tracking.c \
 	proxy/session/tracking.h \
 	proxy/session/turn.c \

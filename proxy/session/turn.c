@@ -21,7 +21,7 @@
 #include "proxy/session/worker.h"
 
 /* A pooled turn keeps a packet memory of up to this size. */
-enum { KEEP_BYTES = 16 * 1024, MAX_TRIES = 8 };
+enum { KEEP_BYTES = 16 * 1024 };
 
 /* ---- Life ---- */
 
@@ -151,22 +151,22 @@ void turn_unpark(struct turn *turn)
 }
 
 /* The client is READY again, or at the end of its draining. */
-static void turn_end(struct turn *t)
+void turn_answered(struct turn *turn)
 {
-	struct client *c = t->client;
-	struct backend *b = t->backend;
+	struct client *c = turn->client;
+	struct backend *b = turn->backend;
 
-	turn_unpark(t);
+	turn_unpark(turn);
 	if (b && b->shows_timeout && b->state == BACKEND_READY)
 		fit_hide_timeout(b);
 	c->turn = NULL;
-	if (t->task == TASK_REPLAY) {
-		turn_free(t);
+	if (turn->task == TASK_REPLAY) {
+		turn_free(turn);
 		if (c->state == CLIENT_BUSY)
 			replay_stepped(c);
 		return;
 	}
-	turn_free(t);
+	turn_free(turn);
 	if (c->state != CLIENT_BUSY)
 		return;
 	client_set_state(c, CLIENT_READY);
@@ -187,18 +187,13 @@ static void turn_end(struct turn *t)
 	client_pump(c);
 }
 
-void turn_answered(struct turn *turn)
+void turn_end_verify(struct turn *turn, uint16_t code, const char *sqlstate, const char *message)
 {
-	turn_end(turn);
-}
+	struct client *c = turn->client;
 
-static void end_verify(struct turn *t, uint16_t code, const char *sqlstate, const char *message)
-{
-	struct client *c = t->client;
-
-	turn_unpark(t);
+	turn_unpark(turn);
 	c->turn = NULL;
-	turn_free(t);
+	turn_free(turn);
 	login_verified(c, code, sqlstate, message);
 }
 
@@ -212,7 +207,7 @@ void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const cha
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
 	if (turn->task == TASK_VERIFY) {
-		end_verify(turn, code, sqlstate, message);
+		turn_end_verify(turn, code, sqlstate, message);
 		return;
 	}
 	if (turn->task == TASK_REPLAY) {
@@ -225,7 +220,7 @@ void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const cha
 	}
 	if (!turn->no_reply)
 		client_send_error(c, code, sqlstate, message, turn->is_long ? (uint8_t)(c->upload.last_seq + 1) : 1);
-	turn_end(turn);
+	turn_answered(turn);
 }
 
 void turn_ok(struct turn *turn)
@@ -243,121 +238,7 @@ void turn_ok(struct turn *turn)
 		wire_put_ok(&w, &ok, c->capabilities, 1);
 	if (!turn->no_reply)
 		io_send(&c->io, w.data, w.len);
-	turn_end(turn);
-}
-
-/* ---- Asking a connection about the session's own state ---- */
-
-bool turn_ask(struct turn *turn, struct backend *backend, enum capture_what what, const char *query)
-{
-	buf_fini(&backend->captured);
-	/* The query is a SELECT, and FOUND_ROWS() then its. */
-	if (turn->client->found_at == backend && turn->client->found_rows_there && !freeze_begin(backend))
-		return false;
-	turn->wait = WAIT_CAPTURE;
-	turn->capture = (uint8_t)what;
-	turn->captured_from = backend;
-	client_forget_diagnostics(turn->client, backend);
-	return backend_command(backend, EXPECT_CAPTURE, COM_QUERY, query, strlen(query));
-}
-
-static void ask_position(struct turn *t, struct backend *b)
-{
-	const struct snapshot *s = t->client->worker->snapshot;
-	bool mysql = s->servers[b->pool->index].flavour == SQL_MYSQL;
-
-	if (!turn_ask(t, b, CAPTURE_ASK, mysql ? "SELECT @@global.gtid_executed" : "SELECT @@global.gtid_current_pos"))
-		backend_lost(b, "cannot send", 0, NULL, NULL);
-}
-
-static bool learn_collation(struct turn *t);
-
-static bool first_value(struct backend *b, struct wire_bytes *value)
-{
-	struct wire_reader at;
-	struct captured_row row;
-	unsigned columns;
-
-	if (!captured_first(&b->captured, &at, &columns) || !columns || !captured_next(&at, columns, &row))
-		return false;
-	*value = row.columns[0];
-	return true;
-}
-
-static void position_came(struct turn *t, struct backend *b)
-{
-	struct wire_bytes v;
-	struct gtid_set position;
-
-	if (first_value(b, &v) && gtid_parse((const char *)v.data, v.len, &position))
-		token_learned(t->client, &position);
-	else
-		t->on_primary = true;
-	buf_fini(&b->captured);
-	turn_advance(t);
-}
-
-/* Takes the references over. */
-static void set_both(struct client *c, struct backend *b, struct state *mine, struct state *its)
-{
-	client_set_value(c, mine);
-	backend_set_value(b, its);
-	state_unref(mine);
-	state_unref(its);
-}
-
-static void set_names(struct client *c, struct backend *b, struct wire_bytes value)
-{
-	struct state *mine = state_with_names(c->value, c->worker->snapshot, value);
-	struct state *its = c->value == b->value ? state_ref(mine) : state_with_names(b->value, c->worker->snapshot, value);
-
-	set_both(c, b, mine, its);
-}
-
-static void set_collation(struct client *c, struct backend *b, struct wire_bytes value)
-{
-	static const struct wire_bytes name = { (const uint8_t *)"collation_connection", 20 };
-	struct state *mine = state_with_variable(c->value, c->worker->snapshot, name, value);
-	struct state *its = c->value == b->value ? state_ref(mine) : state_with_variable(b->value, c->worker->snapshot, name, value);
-
-	set_both(c, b, mine, its);
-	c->collation_unknown = false;
-	if (c->turn && turn_has_word(c->turn, "names"))
-		set_names(c, b, value);
-}
-
-void turn_captured(struct turn *turn, struct backend *backend, bool failed)
-{
-	struct wire_bytes v;
-
-	if (failed) {
-		turn->on_primary = true;
-		if (turn->capture == CAPTURE_SETTLE)
-			settle_give_up(turn, backend);
-		if (turn->capture == CAPTURE_END)
-			turn_fail(turn, ER_UNKNOWN_ERROR, "HY000", "tandem: the READ ONLY transaction on %s could not be ended", backend->server_name);
-		else if (turn->capture == CAPTURE_ASK)
-			turn_advance(turn);
-		else
-			turn_end(turn);
-		return;
-	}
-	if (turn->capture == CAPTURE_ASK) {
-		position_came(turn, backend);
-		return;
-	}
-	if (turn->capture == CAPTURE_END) {
-		turn_advance(turn);
-		return;
-	}
-	if (turn->capture == CAPTURE_COLLATION && first_value(backend, &v))
-		set_collation(turn->client, backend, v);
-	if (turn->capture == CAPTURE_SETTLE)
-		settle_came(turn, backend);
-	buf_fini(&backend->captured);
-	if (turn->capture == CAPTURE_SETTLE && learn_collation(turn))
-		return;
-	turn_end(turn);
+	turn_answered(turn);
 }
 
 /* ---- The driver ---- */
@@ -435,7 +316,7 @@ static __attribute__((noinline)) enum step choose_other(struct turn *t, struct r
 		worker_park(t->client->worker, t, worker_settings(t->client->worker)->causal_wait_ms);
 		return STEP_WAIT;
 	case ROUTE_ASK:
-		ask_position(t, r.backend);
+		turn_ask_position(t, r.backend);
 		return STEP_WAIT;
 	case ROUTE_REFUSE:
 		turn_fail(t, r.code, "HY000", "tandem: %s", r.why);
@@ -542,7 +423,7 @@ static void send_statement(struct turn *t)
 void turn_sent(struct turn *turn)
 {
 	note_long_data(turn);
-	turn_end(turn);
+	turn_answered(turn);
 }
 
 static enum step fit(struct turn *t)
@@ -623,233 +504,13 @@ void turn_reroute(struct turn *turn)
 	free(turn->fit_message);
 	turn->fit_message = NULL;
 	turn->fit_code = 0;
-	if (++turn->tries > MAX_TRIES && !turn->deadline_ms)
+	if (++turn->tries > TURN_MAX_TRIES && !turn->deadline_ms)
 		turn_fail(turn, ER_CONNECTION_KILLED, "70100", "tandem: given up after %u attempts on failing connections", turn->tries - 1u);
 	else
 		turn_advance(turn);
 }
 
-/* ---- What its connection tells ---- */
-
-void turn_keep_error(struct turn *turn, const struct wire_err *err)
-{
-	if (turn->fit_code)
-		return;
-	turn->fit_code = err->code;
-	memcpy(turn->fit_state, err->sqlstate[0] ? err->sqlstate : "HY000", sizeof(turn->fit_state));
-	turn->fit_message = strndup((const char *)err->message.data, err->message.len);
-}
-
-void turn_swallowed_error(struct turn *turn, struct backend *backend, const struct expect *expect, const struct wire_err *err)
-{
-	struct expect *last;
-
-	if (turn->backend != backend)
-		return;
-	turn_keep_error(turn, err);
-	if (err->code == ER_MAX_PREPARED_STMT_COUNT_REACHED)
-		fit_too_many_prepared(backend);
-	if (expect->what == EXPECT_FIT)
-		backend->broken = true;
-	last = backend_last_expect(backend);
-	if (turn->wait == WAIT_REPLY && last && last->what == EXPECT_FORWARD) {
-		last->what = EXPECT_DROP; /* it ran in the wrong state, or did not run: whatever it says is not for the client */
-		turn->retry = true;
-	}
-}
-
-/* A change was refused: elsewhere it may work; on the primary the refusal is the truth. */
-static void fit_refused(struct turn *t)
-{
-	struct backend *b = t->backend;
-	struct client *c = t->client;
-	bool elsewhere = b->is_replica && t->is_read && !client_needs_backend(c, b);
-	bool again = t->fit_code == ER_MAX_PREPARED_STMT_COUNT_REACHED && t->tries < MAX_TRIES; /* room was made for it */
-	char message[512];
-
-	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
-	if (b->broken) {
-		bool held = client_needs_backend(c, b);
-
-		client_detach(c, b);
-		backend_leave(b, "a state change was refused");
-		if (held) {
-			client_fatal(c, t->fit_code, t->fit_state, message);
-			return;
-		}
-	}
-	if (elsewhere || again) {
-		t->on_primary |= !again;
-		turn_reroute(t);
-	} else {
-		turn_fail(t, t->fit_code, t->fit_state, "%s", message);
-	}
-}
-
-void turn_swallowed(struct turn *turn, struct backend *backend, const struct expect *expect)
-{
-	if (turn->backend != backend || (expect->what != EXPECT_FIT && expect->what != EXPECT_PREPARE &&
-					 expect->what != EXPECT_RESTORE))
-		return;
-	if (turn->pending)
-		turn->pending--;
-	if (turn->pending || turn->wait != WAIT_FIT)
-		return;
-	if (turn->fit_code)
-		fit_refused(turn);
-	else
-		turn_advance(turn);
-}
-
-void turn_dropped(struct backend *backend)
-{
-	struct client *c = backend->client;
-	struct turn *t = c ? c->turn : NULL;
-
-	if (!t || t->backend != backend) {
-		if (!c)
-			pool_give(backend);
-		return;
-	}
-	if (!t->retry)
-		return;
-	if (t->demoted) {
-		t->demoted = false;
-		t->backend = NULL;
-		worker_retry_later(c->worker, t);
-		return;
-	}
-	if (t->fit_code) {
-		fit_refused(t);
-		return;
-	}
-	turn_reroute(t);
-}
-
-static bool may_be_lag(uint16_t code)
-{
-	switch (code) {
-	case ER_NO_SUCH_TABLE:
-	case ER_BAD_DB_ERROR:
-	case ER_BAD_FIELD_ERROR:
-	case ER_SP_DOES_NOT_EXIST:
-	case ER_VIEW_INVALID:
-	case ER_TRG_DOES_NOT_EXIST:
-	case ER_DBACCESS_DENIED_ERROR:
-	case ER_TABLEACCESS_DENIED_ERROR:
-	case ER_COLUMNACCESS_DENIED_ERROR:
-	case ER_PROCACCESS_DENIED_ERROR:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* As a first answer these say that the statement did not run. */
-static bool did_not_run(uint16_t code)
-{
-	return code == ER_CLIENT_INTERACTION_TIMEOUT || code == ER_CONNECTION_KILLED || code == ER_SERVER_SHUTDOWN;
-}
-
-static bool is_read_only_refusal(const struct wire_err *err)
-{
-	static const char needle[] = "read-only";
-
-	return err->code == ER_READ_ONLY_MODE ||
-	       (err->code == ER_OPTION_PREVENTS_STATEMENT &&
-		memmem(err->message.data, err->message.len, needle, sizeof(needle) - 1));
-}
-
-static bool replica_refused(const struct turn *t, const struct wire_err *err)
-{
-	if (err->code == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION) {
-		route_learn_write(t->meaning->digest);
-		return true;
-	}
-	return may_be_lag(err->code) || is_read_only_refusal(err);
-}
-
-/* A primary refused to write that is moving: the statement can wait for the next one, with what can be asked for. */
-static bool may_follow_primary(const struct client *c, const struct backend *b)
-{
-	return !client_needs_backend(c, b) || !(c->trx == b || c->cursor_at == b || c->uvars_fixed || (c->pinned == b && client_is_pinned(c)));
-}
-
-bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err)
-{
-	struct client *c = turn->client;
-	bool refuses = !backend->is_replica && is_read_only_refusal(err);
-	bool bound = refuses ? !may_follow_primary(c, backend) : client_needs_backend(c, backend);
-
-	if (bound && refuses && !turn->retry && !c->upload.active && replay_refused(turn))
-		return turn->retry = true;
-	if (turn->passed || bound || turn->retry || c->upload.active)
-		return turn->retry;
-	if (err->code == ER_MAX_PREPARED_STMT_COUNT_REACHED && turn->tries < MAX_TRIES) {
-		fit_too_many_prepared(backend);
-		turn->retry = true;
-	} else if (backend->is_replica && replica_refused(turn, err)) {
-		turn->on_primary = true;
-		turn->retry = true;
-	} else if (did_not_run(err->code)) {
-		backend->retire = true;
-		turn->retry = true;
-	} else if (refuses && !turn->is_read) {
-		/* Single statement outside a transaction: it changed nothing. The primary may be moving. */
-		cluster_suspect(c->worker->shared->cluster, backend->server);
-		turn->demoted = turn->retry = !turn->give_up_ms || clock_ms() < turn->give_up_ms;
-	}
-	return turn->retry;
-}
-
-bool turn_in_read_only_block(const struct turn *turn, const struct backend *backend, const struct wire_err *err)
-{
-	return backend->is_replica && is_read_only_refusal(err) && client_needs_backend(turn->client, backend);
-}
-
-struct statement *turn_prepared(struct turn *turn, struct backend *backend, const struct wire_prepared *prepared)
-{
-	struct client *c = turn->client;
-	struct statement *s = statement_add(&c->statements, turn->text, turn->text_len, turn->meaning, c->value,
-					    c->worker->snapshot);
-	uint32_t slot, evicted;
-
-	if (!s) {
-		client_close(c, "out of memory");
-		return NULL;
-	}
-	c->asks_binary |= (turn->meaning->facts & SQL_F_READS_LAST) != 0;
-	s->params = prepared->params;
-	s->columns = prepared->columns;
-	slot = prepared_add(&backend->statements, s->key, fit_prepare_budget(backend), &evicted);
-	if (slot != PREPARED_NONE)
-		backend->statements.slots[slot].id = prepared->id;
-	if (evicted)
-		fit_close_prepared(backend, evicted);
-	turn->passed = true;
-	return s;
-}
-
-void turn_saw_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows, uint64_t rows)
-{
-	struct client *c = turn->client;
-
-	turn->row_count = ends_rows ? -1 : (int64_t)ok->affected_rows;
-	turn->found_rows = ends_rows ? rows : turn->found_rows;
-
-	turn->saw_rows |= ends_rows;
-	turn->warnings = (uint16_t)(turn->warnings | ok->warnings); /* of several results any */
-	if (ok->insert_id) {
-		c->has_last_id = turn->backend->has_last_id = true;
-		c->last_id_at = turn->backend;
-		c->last_id_lost = false;
-	}
-	if (turn->statement) {
-		turn->cursor_open = (ok->status & SERVER_STATUS_CURSOR_EXISTS) && !(ok->status & SERVER_STATUS_LAST_ROW_SENT);
-	}
-}
-
-/* ---- After the reply ---- */
+/* ---- Its statement ---- */
 
 static void recount_cursors(struct client *c)
 {
@@ -897,274 +558,6 @@ bool turn_text_has(const struct turn *t, const char *word)
 	return false;
 }
 
-static void note_role(struct turn *t)
-{
-	struct client *c = t->client;
-	struct state *mine, *its;
-
-	if (t->text_len > 200 || t->meaning->facts & (SQL_F_MULTI | SQL_F_READS_UVAR)) {
-		t->own = *t->meaning;
-		t->own.facts |= SQL_F_OPAQUE;
-		client_note_statement(c, t->backend, &t->own, t->text, t->text_len);
-		return;
-	}
-	mine = state_with_role(c->value, t->text, t->text_len);
-	its = c->value == t->backend->value ? state_ref(mine) : state_with_role(t->backend->value, t->text, t->text_len);
-	client_set_value(c, mine);
-	backend_set_value(t->backend, its);
-	state_unref(mine);
-	state_unref(its);
-}
-
-/* Locks are counted by what the server answered, where that could be read; else one more is assumed and none fewer. */
-static void note_locks(struct turn *t)
-{
-	bool takes = t->meaning->facts & SQL_F_GET_LOCK, gives = t->meaning->facts & SQL_F_RELEASE_LOCK;
-	enum captured_answer answer;
-
-	if (!takes && !gives)
-		return;
-	answer = takes && gives ? CAPTURED_UNCLEAR : captured_one(&t->backend->captured, t->statement != NULL);
-	buf_fini(&t->backend->captured);
-	client_note_lock(t->client, t->backend, (takes && answer != CAPTURED_OTHER) - (gives && answer == CAPTURED_ONE && !takes));
-}
-
-/* Until the routines have been read again nothing is believed of any. */
-static void catalog_changed(struct shared *shared)
-{
-	uint64_t ticket = cluster_refresh_catalog(shared->cluster);
-	uint64_t seen = atomic_load(&shared->catalog_ticket);
-
-	while (seen < ticket && !atomic_compare_exchange_weak(&shared->catalog_ticket, &seen, ticket))
-		;
-}
-
-/* A view that only reads tables changes nothing of what is known, unless it takes the place of one that is suspect. */
-static bool is_plain_view(const struct turn *t)
-{
-	return (t->meaning->facts & (SQL_F_PLAIN_VIEW | SQL_F_MULTI)) == SQL_F_PLAIN_VIEW && !t->client->worker->snapshot->view_count;
-}
-
-/* Not every statement that changes LAST_INSERT_ID() says so in its OK: INSERT ... RETURNING does not, nor does one that failed half-way. */
-static void note_last_id(struct turn *t)
-{
-	struct client *c = t->client;
-
-	switch (t->meaning->verb) {
-	case SQL_INSERT:
-	case SQL_REPLACE:
-	case SQL_LOAD:
-	case SQL_CALL:
-	case SQL_CREATE:
-	case SQL_EXECUTE:
-	case SQL_EXECUTE_IMMEDIATE:
-	case SQL_COMPOUND:
-	case SQL_OTHER:
-		c->has_last_id = t->backend->has_last_id = true;
-		c->last_id_at = t->backend;
-		c->last_id_lost = false;
-		break;
-	default:
-		break;
-	}
-}
-
-/* Functions leave their traces whether the statement succeeds or not. */
-static void note_functions(struct turn *t)
-{
-	struct sql_meaning traces = { .verb = SQL_DO };
-
-	if (t->backend->is_replica || !t->text)
-		return;
-	traces.facts = route_function_traces(t);
-	if (traces.facts)
-		client_note_statement(t->client, t->backend, &traces, t->text, t->text_len);
-}
-
-/* What failed may have done half of its work, and said nothing of it. */
-static void note_failure(struct turn *t)
-{
-	struct client *c = t->client;
-
-	c->probe = t->backend;
-	if (t->command != COM_STMT_PREPARE)
-		note_functions(t);
-	if (t->command != COM_STMT_PREPARE && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI | SQL_F_SETS_UVAR))
-		client_note_statement(c, t->backend, t->meaning, t->text, t->text_len);
-}
-
-/* As most do: a plain SELECT of a session without pins. */
-static bool leaves_nothing_behind(const struct turn *t)
-{
-	const uint64_t harmless = SQL_F_IDENTITY_READ | SQL_F_LOCKING_READ | SQL_F_CALC_FOUND_ROWS |
-				  (t->backend->is_replica ? SQL_F_FUNCTIONS : 0);
-
-	if (!t->backend->is_replica && t->client->worker->snapshot->view_count)
-		return false;
-	return t->meaning->verb == SQL_SELECT && !(t->meaning->facts & ~harmless) && !t->client->pins;
-}
-
-/* CREATE [OR REPLACE] DATABASE [IF NOT EXISTS] name, ALTER DATABASE name */
-static void note_schema_made(struct turn *t)
-{
-	const char *at = t->text, *end = at + t->text_len, *name;
-
-	while (at < end && strncasecmp(at, "database", 8) && strncasecmp(at, "schema", 6))
-		at++;
-	while (at < end && !isspace((unsigned char)*at))
-		at++;
-	for (name = at; name < end && (isspace((unsigned char)*name) || *name == '`' || !strncasecmp(name, "if not exists", 13));)
-		name += strncasecmp(name, "if not exists", 13) ? 1 : 13;
-	for (at = name; at < end && (isalnum((unsigned char)*at) || strchr("_$-", *at) || (unsigned char)*at > 0x7f);)
-		at++;
-	atomic_fetch_add_explicit(shared_schema(t->client->worker->shared, name, (size_t)(at - name)), 1, memory_order_relaxed);
-}
-
-static void note_traces(struct turn *t)
-{
-	struct client *c = t->client;
-	struct backend *b = t->backend;
-	uint64_t facts = t->meaning->facts;
-
-	note_locks(t);
-	client_note_statement(c, b, t->meaning, t->text, t->text_len);
-	note_functions(t);
-	if (facts & SQL_F_SETS_ROLE)
-		note_role(t);
-	if (facts & SQL_F_CATALOG && !is_plain_view(t))
-		catalog_changed(c->worker->shared);
-	if (facts & SQL_F_ACCOUNTS) {
-		atomic_fetch_add_explicit(&c->worker->shared->grants, 1, memory_order_relaxed);
-		cluster_refresh_accounts(c->worker->shared->cluster);
-	}
-	if ((t->meaning->verb == SQL_CREATE || t->meaning->verb == SQL_ALTER) && (turn_has_word(t, "database") || turn_has_word(t, "schema")))
-		note_schema_made(t);
-	if (facts & SQL_F_SETS_GLOBAL)
-		state_expect_defaults(cluster_refresh_variables(c->worker->shared->cluster));
-	if (t->meaning->verb == SQL_SET && turn_text_has(t, "session_track"))
-		backend_set_up(b, EXPECT_CLEAN); /* its tracking is Tandem's: set it back */
-}
-
-static void note_success(struct turn *t)
-{
-	if (t->command == COM_STMT_PREPARE)
-		return;
-	if (!leaves_nothing_behind(t))
-		note_traces(t);
-	if (t->meaning->facts & SQL_F_OPENS_TRX)
-		gate_note_opened(t);
-	if (t->saw_rows && t->meaning->target != SQL_TO_ROLE)
-		token_note_read(t->client, t->backend);
-}
-
-static bool is_plain_read(const struct turn *t)
-{
-	return t->is_read && t->meaning->target == SQL_TO_REPLICA;
-}
-
-/* SET NAMES and its kind: the collation is known from the character set, or has to be asked for. */
-static bool learn_collation(struct turn *t)
-{
-	struct client *c = t->client;
-	const struct charset *cs;
-	const char *name;
-
-	if (!c->collation_unknown && t->meaning->verb != SQL_SET)
-		return false;
-	if (!c->collation_unknown) {
-		name = state_get(c->value, c->worker->snapshot, "collation_connection");
-		if (turn_has_word(t, "names"))
-			set_names(c, t->backend, (struct wire_bytes){ (const uint8_t *)name, strlen(name) });
-		return false;
-	}
-	if (t->warnings) {
-		c->collation_unknown = false;
-		return false;
-	}
-	name = state_get(c->value, c->worker->snapshot, "character_set_connection");
-	cs = charset_default(!strcmp(name, "utf8") ? "utf8mb3" : name, strlen(!strcmp(name, "utf8") ? "utf8mb3" : name));
-	if (cs && strcmp(name, "utf8") && t->meaning->verb == SQL_SET && turn_has_word(t, "names") && !turn_text_has(t, "collate") &&
-	    c->sql.flavour == SQL_MARIADB && c->sql.version < 110200) {
-		set_collation(c, t->backend, (struct wire_bytes){ (const uint8_t *)cs->collation, strlen(cs->collation) });
-		return false;
-	}
-	return turn_ask(t, t->backend, CAPTURE_COLLATION, "SELECT @@collation_connection");
-}
-
-/* What may be asked about it later, and is known by value. */
-static void note_last(struct turn *t)
-{
-	struct client *c = t->client;
-
-	c->last = t->backend;
-	c->last_gone = false;
-}
-
-static __attribute__((cold)) void verified(struct turn *t)
-{
-	char message[512];
-
-	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
-	end_verify(t, t->failed ? t->fit_code : 0, t->fit_state, message);
-}
-
-/* Most statements: a SELECT that went well, of which nothing but the session's last statement can be asked. */
-static bool is_plain_end(const struct turn *t)
-{
-	const struct sql_meaning *m = t->meaning;
-	const struct client *c = t->client;
-
-	return (t->command == COM_QUERY || (t->command == COM_STMT_EXECUTE && !t->cursor_open && !t->statement->opened)) &&
-	       m->verb == SQL_SELECT && !m->facts && !t->failed && !t->warnings && !t->reported_count && !c->pins && !c->trx &&
-	       !t->recorded && !c->collation_unknown && t->task == TASK_COMMAND && (t->backend->is_replica || !c->worker->snapshot->view_count);
-}
-
-static void end_plain(struct turn *t)
-{
-	note_last(t);
-	diagnose_note(t);
-	if (t->saw_rows && t->meaning->target != SQL_TO_ROLE)
-		token_note_read(t->client, t->backend);
-	turn_end(t);
-}
-
-static __attribute__((noinline)) void end_other(struct turn *turn)
-{
-	const struct client *c = turn->client;
-	struct backend *b = turn->backend;
-
-	if (turn->recorded || (c->trx && !c->replay))
-		replay_note_done(turn);
-	b->has_diagnostics |= turn->failed || turn->warnings;
-	if (turn->statement || turn->text || turn->command == COM_INIT_DB) {
-		if (!(turn->meaning->facts & SQL_F_READS_LAST))
-			note_last(turn);
-		diagnose_note(turn);
-	}
-	turn_note_cursor(turn);
-	if (turn->command != COM_STMT_PREPARE && (turn->text || turn->is_long))
-		note_last_id(turn);
-	if (!turn->failed)
-		note_success(turn);
-	else if (!is_plain_read(turn) && b->state != BACKEND_DEAD)
-		note_failure(turn);
-	if (turn->reply == REPLY_STREAM)
-		b->retire = true;
-	if (settle_turn(turn) || (!turn->failed && learn_collation(turn)))
-		return;
-	turn_end(turn);
-}
-
-void turn_done(struct turn *turn)
-{
-	if (turn->task == TASK_VERIFY)
-		verified(turn);
-	else if (is_plain_end(turn))
-		end_plain(turn);
-	else
-		end_other(turn);
-}
-
 /* ---- A lost connection ---- */
 
 static void lost_before_sending(struct turn *t, const char *why, uint16_t code, const char *sqlstate, const char *message)
@@ -1181,7 +574,7 @@ static void lost_before_sending(struct turn *t, const char *why, uint16_t code, 
 		turn_fail(t, code, sqlstate, "%s", message);
 		return;
 	}
-	if (t->tries >= MAX_TRIES) {
+	if (t->tries >= TURN_MAX_TRIES) {
 		turn_fail(t, full ? ER_CON_COUNT_ERROR : ER_CONNECTION_KILLED, full ? "08004" : "70100",
 			  "tandem: no connection to be had: %s", why);
 		return;
@@ -1212,7 +605,7 @@ void turn_lost_backend(struct turn *turn, const char *why, uint16_t code, const 
 		lost_before_sending(turn, why, code, sqlstate, message);
 		return;
 	}
-	if (turn->is_read && !c->upload.active && turn->tries < MAX_TRIES) {
+	if (turn->is_read && !c->upload.active && turn->tries < TURN_MAX_TRIES) {
 		worker_retry_later(c->worker, turn);
 		return;
 	}

@@ -30,7 +30,7 @@ enum turn_task { /* what a turn is for */
 };
 
 enum capture_what { CAPTURE_FREEZE, CAPTURE_ASK, CAPTURE_COLLATION, CAPTURE_SETTLE, CAPTURE_END };
-enum { TURN_REPORTED_MAX = 12 };
+enum { TURN_REPORTED_MAX = 12, TURN_MAX_TRIES = 8 };
 
 struct turn {
 	TAILQ_ENTRY(turn) link; /* on the list of what it waits for */
@@ -106,7 +106,7 @@ void turn_start_verify(struct client *client, const char *schema);
 /* A recorded statement is run again: see replay.c. `statement`: of an EXECUTE, else NULL. */
 void turn_start_replay(struct client *client, const uint8_t *packet, size_t len, struct statement *statement);
 void turn_advance(struct turn *turn);
-/* The reply has gone out (or there is none): pins, tokens, the connection's future; then the client is READY. */
+/* outcome.c: the reply has gone out (or there is none): pins, tokens, the connection's future; then the client is READY. */
 void turn_done(struct turn *turn);
 /* Ends the turn with an ERR to the client. The client stays. */
 void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const char *format, ...)
@@ -131,7 +131,7 @@ bool turn_has_word(const struct turn *turn, const char *word);
 /* Whether its statement has a cursor open after the reply. */
 void turn_note_cursor(struct turn *turn);
 
-/* Events of its connection. */
+/* refusal.c: events of its connection. */
 /* A swallowed reply in front of its own has ended. */
 void turn_swallowed(struct turn *turn, struct backend *backend, const struct expect *expect);
 /* ... and an ERR was in it. */
@@ -174,8 +174,14 @@ struct backend *diagnose_where(const struct turn *turn);
 bool turn_set_text(struct turn *turn, const char *text, size_t len) __attribute__((warn_unused_result));
 /* Judges the changed text. */
 void turn_judge_again(struct turn *turn);
-/* Tandem has sent the whole reply itself. */
+/* How far the server of this connection is becomes the session's token; then the turn goes on. */
+void turn_ask_position(struct turn *turn, struct backend *backend);
+/* After a SET: the collation that SET NAMES and its kind have chosen is known, or asked for. True when the turn ends with the answer. */
+bool turn_learn_collation(struct turn *turn);
+/* The whole reply has gone out, and all is noted: its client is READY again, or at the end of its draining. */
 void turn_answered(struct turn *turn);
+/* The end of a login's question; code 0: all is well. */
+void turn_end_verify(struct turn *turn, uint16_t code, const char *sqlstate, const char *message);
 
 /* settle.c: variables that the statement has set and no tracker spoke of are asked for. True when the turn ends with the answer. */
 bool settle_turn(struct turn *turn);
@@ -183,7 +189,7 @@ bool settle_turn(struct turn *turn);
 void settle_came(struct turn *turn, struct backend *backend);
 /* It can no longer be known: the session stays where it is. */
 void settle_give_up(struct turn *turn, struct backend *backend);
-/* A query about the session's own state; turn_captured() is called with the answer. */
+/* ask.c: a query about the session's own state; turn_captured() is called with the answer. False: it could not be sent. */
 bool turn_ask(struct turn *turn, struct backend *backend, enum capture_what what, const char *query);
 
 /* command.c: what a command is and what it needs. Returns false when it was dealt with at once. */
