@@ -189,7 +189,13 @@ void handle_events(struct call *call)
 static const struct column status_columns[] = {
 	{ "primary", CELL_TEXT, 0 },  { "writes", CELL_TEXT, 0 },     { "operation", CELL_TEXT, 0 }, { "replicas", CELL_TEXT, 0 },
 	{ "clients", CELL_INTEGER, 0 }, { "workers", CELL_INTEGER, 0 }, { "version", CELL_TEXT, 0 },   { "up_ms", CELL_MS, 0 },
-	{ "settings", CELL_TEXT, 0 },
+	{ "settings", CELL_TEXT, 0 }, { "leader", CELL_TEXT, 0 },     { "votes", CELL_TEXT, 0 },	    { "lease_ms", CELL_INTEGER, 0 },
+	{ "epoch", CELL_INTEGER, 0 },
+};
+
+static const struct column peer_columns[] = {
+	{ "peer", CELL_TEXT, 0 },    { "address", CELL_TEXT, 0 }, { "state", CELL_TEXT, 0 },
+	{ "primary", CELL_TEXT, 0 }, { "epoch", CELL_INTEGER, 0 },
 };
 
 static const struct column problem_columns[] = {
@@ -200,6 +206,8 @@ static const struct column problem_columns[] = {
 
 static const char *writes_word(const struct cluster_status *s)
 {
+	if (s->votes.writes_wait)
+		return "wait: this Tandem reaches too few votes";
 	if (s->gate != GATE_OPEN)
 		return "wait a moment: a promotion is under way";
 	if (s->primary >= 0 && s->servers[s->primary].health == HEALTH_UP)
@@ -220,6 +228,28 @@ static void add_replica_count(struct table *t, const struct cluster_status *s)
 	table_textf(t, "%u of %u take%s reads", good, all, all == 1 ? "s" : "");
 }
 
+static const char *leader_of(const struct cluster_status *s)
+{
+	for (size_t i = 0; i < s->peer_count; i++)
+		if (s->peers[i].is_connected && s->peers[i].leads)
+			return s->peers[i].name;
+	return s->votes.is_leader ? "this Tandem" : s->votes.other_leads ? "another Tandem" : "nobody";
+}
+
+/* Without [peer] and [witness] sections nobody votes until something is to be decided. */
+static void add_votes(struct table *t, const struct cluster_status *s)
+{
+	if (!s->votes.is_held) {
+		table_text(t, NULL);
+		table_text(t, NULL);
+		table_null(t);
+		return;
+	}
+	table_text(t, leader_of(s));
+	table_textf(t, "%u of %u (%s)", s->votes.mine, s->votes.voters, s->votes.text);
+	table_integer(t, s->votes.lease_left_ms);
+}
+
 static void add_facts(struct call *call, const struct cluster_status *s)
 {
 	struct table *t = ANSWER_TABLE(call->answer, "status", TABLE_FACTS, status_columns);
@@ -235,7 +265,30 @@ static void add_facts(struct call *call, const struct cluster_status *s)
 	table_text(t, call->admin->host.version);
 	table_ms(t, (double)(clock_ms() - call->admin->host.started_ms));
 	table_text(t, call->admin->host.settings_path);
+	add_votes(t, s);
+	table_integer(t, (int64_t)s->epoch);
 	table_end_row(call->answer, t);
+}
+
+static void add_peers(struct call *call, const struct cluster_status *s)
+{
+	struct table *t;
+
+	if (!s->peer_count)
+		return;
+	t = ANSWER_TABLE(call->answer, "peers", TABLE_ROWS, peer_columns);
+	t->title = "Other Tandems:";
+	for (size_t i = 0; i < s->peer_count; i++) {
+		const struct peer_view *p = &s->peers[i];
+
+		table_row(call->answer, t);
+		table_text(t, p->name);
+		table_text(t, p->address);
+		table_text(t, !p->is_connected ? "does not answer" : p->leads ? "leads" : "follows");
+		table_text(t, none_if_empty(p->primary));
+		table_integer(t, (int64_t)p->epoch);
+		table_end_row(call->answer, t);
+	}
 }
 
 static void add_problem(struct answer *a, struct table *t, const char *server, const char *problem, const char *advice)
@@ -257,6 +310,9 @@ static void add_problems(struct call *call, const struct cluster_status *s)
 	for (size_t i = 0; i < s->count; i++)
 		if (s->servers[i].trouble[0])
 			add_problem(call->answer, t, s->servers[i].name, s->servers[i].trouble, s->servers[i].advice);
+	for (size_t i = 0; i < s->peer_count; i++)
+		if (s->peers[i].trouble[0])
+			add_problem(call->answer, t, s->peers[i].name, s->peers[i].trouble, "");
 }
 
 void handle_status(struct call *call)
@@ -270,6 +326,7 @@ void handle_status(struct call *call)
 		return;
 	add_facts(call, status);
 	add_servers(call, status);
+	add_peers(call, status);
 	add_problems(call, status);
 	t = ANSWER_TABLE(call->answer, "events", TABLE_ROWS, event_columns);
 	t->title = "Last events:";

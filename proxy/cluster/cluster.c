@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
+#include "proxy/cluster/peer.h"
 #include "proxy/cluster/sentry.h"
 #include "proxy/cluster/vote.h"
 
@@ -361,7 +362,7 @@ static void *recover(void *arg)
 	struct cluster *c = arg;
 	bool said = false;
 
-	while (!operation_recover(c) && !is_stopping(c)) {
+	while (votes_is_leader(c) && !operation_recover(c) && !is_stopping(c)) {
 		if (!said)
 			log_error(NULL, "an operation of an earlier run was not ended, and a server that is needed to end it does "
 					"not answer");
@@ -369,6 +370,7 @@ static void *recover(void *arg)
 		for (int i = 0; i < RECOVERY_PAUSE_MS / RECOVERY_LOOK_MS && !is_stopping(c); i++)
 			poll(NULL, 0, RECOVERY_LOOK_MS);
 	}
+	atomic_store(&c->recovery_over, true);
 	return NULL;
 }
 
@@ -383,11 +385,21 @@ static bool all_asked(struct cluster *c)
 	return asked;
 }
 
+/* At the start, and whenever this Tandem has become the leader: the one before it may have died in the middle of something. */
 static void start_recovery(struct cluster *c)
 {
-	if (c->recovery_tried || !all_asked(c))
+	unsigned term = c->has_lease ? votes_terms(c) : 0;
+
+	if ((c->recovery_tried && c->recovery_term == term) || !votes_is_leader(c) || !all_asked(c))
 		return;
+	if (c->recovery_started) {
+		if (!atomic_load(&c->recovery_over))
+			return;
+		pthread_join(c->recovery, NULL);
+	}
 	c->recovery_tried = true;
+	c->recovery_term = term;
+	atomic_store(&c->recovery_over, false);
 	c->recovery_started = pthread_create(&c->recovery, NULL, recover, c) == 0;
 	if (!c->recovery_started)
 		log_error(NULL, "cluster watch: no thread to look for operations that were not ended");
@@ -529,6 +541,8 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 	first = cluster_make_snapshot(c);
 	pthread_mutex_unlock(&c->lock);
 	publish(c, first);
+	if (!peers_start(c, settings))
+		goto failed;
 	if (!votes_start(c) || !sentry_start(c)) {
 		log_error(NULL, "cluster watch: no thread: %s", strerror(errno));
 		goto failed;
@@ -540,6 +554,7 @@ struct cluster *cluster_start(struct settings *settings, const struct cluster_li
 	log_error(NULL, "cluster watch: no thread: %s", strerror(error));
 failed:
 	if (c) {
+		peers_stop(c);
 		votes_stop(c);
 		stop_members(c);
 		free_cluster(c);
@@ -555,6 +570,7 @@ void cluster_stop(struct cluster *cluster)
 	cluster->stop = true;
 	atomic_store(&cluster->stopping, true);
 	cluster_wake(cluster);
+	peers_hang_up(cluster);
 	/* An operation goes back or finishes first; it needs the members. */
 	while (cluster->operating[0])
 		pthread_cond_wait(&cluster->idle, &cluster->lock);
@@ -563,6 +579,7 @@ void cluster_stop(struct cluster *cluster)
 	pthread_join(cluster->thread, NULL);
 	if (cluster->recovery_started)
 		pthread_join(cluster->recovery, NULL);
+	peers_stop(cluster);
 	votes_stop(cluster);
 	stop_members(cluster);
 	free_cluster(cluster);

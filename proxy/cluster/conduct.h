@@ -53,6 +53,7 @@ struct operation {
 	const char *note_server;
 
 	void *own; /* of a failover or re-join: what it knows besides */
+	bool has_accord; /* accord.h */
 
 	/* Of a promotion: */
 	bool is_recovery;  /* of one that another process began */

@@ -1,5 +1,7 @@
 noinst_LIBRARIES += libcluster.a
 libcluster_a_SOURCES = \
+	proxy/cluster/accord.c \
+	proxy/cluster/accord.h \
 	proxy/cluster/accounts.c \
 	proxy/cluster/accounts.h \
 	proxy/cluster/accounts_read.c \
@@ -49,6 +51,12 @@ libcluster_a_SOURCES = \
 	proxy/cluster/preflight.h \
 	proxy/cluster/promote.c \
 	proxy/cluster/promote.h \
+	proxy/cluster/peer.c \
+	proxy/cluster/peer.h \
+	proxy/cluster/peer_inside.h \
+	proxy/cluster/peer_server.c \
+	proxy/cluster/peer_wire.c \
+	proxy/cluster/peer_wire.h \
 	proxy/cluster/publish.c \
 	proxy/cluster/recover.c \
 	proxy/cluster/recover.h \

@@ -103,6 +103,7 @@ struct cluster {
 	struct hooks *hooks;
 	struct sentry *sentry;
 	struct votes *votes;
+	struct peers *peers;
 	bool votes_told; /* that two servers are no majority; under the lock */
 	_Atomic bool stopping; /* cluster_stop() was called */
 	struct cluster_listener listener;
@@ -151,6 +152,8 @@ struct cluster {
 	/* The coordinator's own. */
 	pthread_t recovery; /* operation_recover() */
 	bool recovery_tried, recovery_started;
+	_Atomic bool recovery_over; /* its thread has nothing left to do */
+	unsigned recovery_term;	    /* votes_terms() at which it began */
 	uint64_t number;
 	int primary;
 	int root;
@@ -178,6 +181,9 @@ unsigned member_connection_limit(const struct member *member);
 
 /* judge.c: roles, lag and who takes reads, from what the monitors brought. Locked; sets cluster->changed. */
 void cluster_judge(struct cluster *cluster);
+
+/* publish.c: the newest epoch that a server or state_dir tells of; 0 none. Locked. */
+uint64_t cluster_epoch(const struct cluster *cluster);
 
 /* judge.c: gives `primary` the role by decree; every other replica follows it. Locked; sets cluster->changed. */
 void cluster_enthrone(struct cluster *cluster, struct member *primary);

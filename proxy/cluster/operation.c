@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/accord.h"
 #include "proxy/cluster/conduct.h"
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/failover.h"
@@ -180,6 +181,7 @@ static enum operation_result run(struct cluster *cluster, const struct operation
 		result = kinds[request->kind].run(op);
 	else
 		refuse(report, "start", "out of memory");
+	accord_end(op);
 	conduct_fini(op);
 	control_end(cluster);
 	free(op);
@@ -216,7 +218,8 @@ static bool recover_open(struct operation *op)
 		return true;
 	if (!control_begin(op->cluster, "recovery", busy))
 		return false;
-	judged = recover_run(op);
+	/* It may have been ended while the grip was another's. */
+	judged = !recover_is_open(op) || recover_run(op);
 	log_report("recovery", op->report);
 	control_end(op->cluster);
 	return judged;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/accord.h"
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/events.h"
 #include "proxy/cluster/preflight.h"
@@ -93,13 +94,21 @@ static void drop_lock(struct operation *op)
 	line_close(&op->lock_line);
 }
 
-/* Until the workers have taken over the gate and nothing that writes is in flight, or the deadline. */
-static bool wait_clear(struct operation *op, struct gate_count *count)
+static bool await_peers(struct operation *op)
+{
+	return accord_clear(op, false);
+}
+
+/* Until the workers have taken over the gate and nothing that writes is in flight, here and at the peers, or the deadline. */
+static bool wait_clear(struct operation *op, enum gate gate, struct gate_count *count)
 {
 	for (;;) {
+		bool peers_clear;
 		uint64_t now;
 
-		if (control_count(op->cluster, count) && !count->open_writes)
+		if (!accord_hold(op, gate, &peers_clear))
+			return false;
+		if (control_count(op->cluster, count) && !count->open_writes && peers_clear)
 			return true;
 		now = clock_ms();
 		if (now >= op->deadline_ms || control_is_stopping(op->cluster))
@@ -120,8 +129,9 @@ static bool hold(struct operation *op)
 	op->deadline_ms = clock_ms() + (op->request->timeout_ms ? op->request->timeout_ms : DRAIN_DEFAULT_MS);
 	for (size_t i = 0; i < sizeof(gates) / sizeof(*gates); i++) {
 		control_set_gate(op->cluster, gates[i]);
-		if (!wait_clear(op, &count))
-			return conduct_fail(op, op->from,
+		if (wait_clear(op, gates[i], &count))
+			continue;
+		return op->note[0] ? false : conduct_fail(op, op->from,
 					    count.adopted ? "%u transactions that have written did not end in time: --timeout "
 							    "gives them longer"
 							  : "the workers did not take over the hold in time (%u)",
@@ -235,6 +245,8 @@ static bool reopen(struct operation *op)
 {
 	char error[sizeof(op->to->line.error_text)];
 
+	if (!op->is_recovery && !accord_stands(op))
+		return false;
 	if (!replication_set_writable(&op->to->subject)) {
 		memcpy(error, op->to->line.error_text, sizeof(error));
 		if (!is_writable_now(op))
@@ -254,6 +266,7 @@ static const struct step before[] = {
 	{ "semi-sync", semisync_prepare, semisync_restore },
 	{ "events off", stop_events, restart_events },
 	{ "prepare", prepare_lock, drop_lock },
+	{ "peers", await_peers, NULL },
 	{ "hold", hold, undo_hold },
 	{ "fence", fence, undo_fence },
 	{ "catch-up", catch_up, NULL },
@@ -266,6 +279,7 @@ static const struct step before[] = {
 static bool release(struct operation *op)
 {
 	control_adopt(op->cluster, op->to->member, NULL);
+	accord_release(op, "");
 	op->released_us = clock_us();
 	return conduct_note(op, op->to, "primary, and writes go on there");
 }
@@ -544,6 +558,8 @@ enum operation_result promote_run(struct operation *op)
 		return refuse(op);
 	if (op->request->dry_run)
 		return plan(op);
+	if (!accord_begin(op))
+		return OPERATION_REFUSED;
 	if (!conduct_run(op, before, sizeof(before) / sizeof(*before))) {
 		snprintf(op->report->summary, sizeof(op->report->summary), "undone, %s is still the primary: %.200s",
 			 op->from->subject.name, report_failure(op->report));

@@ -79,6 +79,16 @@ static void fill_reference(struct snapshot *s, const struct cluster *c, int refe
 	s->skip_name_resolve = seen->skip_name_resolve;
 }
 
+uint64_t cluster_epoch(const struct cluster *cluster)
+{
+	uint64_t epoch = cluster->remembered_epoch;
+
+	for (size_t i = 0; i < cluster->member_count; i++)
+		if (cluster->members[i]->has_seen && cluster->members[i]->seen.row_epoch > epoch)
+			epoch = cluster->members[i]->seen.row_epoch;
+	return epoch;
+}
+
 /* Votes say whether writes may go where the roles say. */
 static enum gate gate_of(const struct cluster *c)
 {

@@ -15,6 +15,7 @@
 #include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/rejoin.h"
+#include "proxy/cluster/vote.h"
 
 enum {
 	PROBE_CONNECT_MS = 100,
@@ -95,7 +96,7 @@ static bool take_scene(struct cluster *c, struct scene *s)
 			add_replica(s, c->members[i]);
 	}
 	pthread_mutex_unlock(&c->lock);
-	s->evidence.majority = 2 * s->answering > s->servers;
+	s->evidence.majority = 2 * s->answering > s->servers || votes_has_majority(c);
 	return root != NULL;
 }
 
@@ -351,6 +352,9 @@ static uint64_t stand_guard(struct cluster *c)
 	s->mode = settings.failover;
 	sentry_judge(c, &verdict);
 	tell_verdict(c, &verdict);
+	/* What is seen is told by all, but only one Tandem acts on it. */
+	if (!votes_is_leader(c))
+		return now + IDLE_MS;
 	if (verdict.kind != EVIDENCE_ALIVE && verdict.kind != EVIDENCE_DEAD)
 		return verdict.again_ms;
 	if (verdict.kind == EVIDENCE_DEAD && now >= s->retry_ms)

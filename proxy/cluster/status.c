@@ -163,7 +163,10 @@ void cluster_status(struct cluster *cluster, struct cluster_status *out)
 		snprintf(out->why, sizeof(out->why), "%s", cluster->primary_why[0] ? cluster->primary_why : "no server has answered yet");
 	for (size_t i = 0; i < cluster->member_count; i++)
 		describe(cluster, cluster->members[i], &out->servers[i]);
+	out->epoch = cluster_epoch(cluster);
 	pthread_mutex_unlock(&cluster->lock);
+	votes_status(cluster, &out->votes);
+	out->peer_count = peers_status(cluster, out->peers);
 }
 
 /* ---- Drain ---- */

@@ -6,6 +6,8 @@
 #define TANDEM_CLUSTER_STATUS_H
 
 #include "proxy/cluster/cluster.h"
+#include "proxy/cluster/peer.h"
+#include "proxy/cluster/vote.h"
 
 struct server_status {
 	char name[65];
@@ -37,6 +39,10 @@ struct cluster_status {
 	char why[512]; /* when -1 */
 	char operation[100]; /* under way: "promote db2"; "" none */
 	enum gate gate;
+	struct votes_status votes;
+	struct peer_view peers[PEERS_MAX];
+	size_t peer_count;
+	uint64_t epoch; /* of the last change of the primary that is known; 0 none */
 };
 
 void cluster_status(struct cluster *cluster, struct cluster_status *out);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/member.h"
 #include "proxy/cluster/voter.h"
 
 enum {
@@ -37,6 +38,7 @@ struct votes {
 	int wake_fd;
 	_Atomic bool stop;
 	_Atomic bool leads; /* or may do as if: see votes_is_leader() */
+	_Atomic bool has_majority;
 	_Atomic unsigned terms;
 	pthread_mutex_t lock;
 	pthread_cond_t moved; /* the state, or what a voter said */
@@ -471,6 +473,7 @@ static int hold_ballot(struct votes *v)
 	update_word(v);
 	rest_again(v);
 	atomic_store(&v->leads, !v->always || (v->state == VOTE_LEAD && v->counted.mine >= v->counted.half));
+	atomic_store(&v->has_majority, v->always && v->state == VOTE_LEAD && v->counted.mine >= v->counted.majority);
 	until = writes_until(v, &s);
 	heard = v->counted.primary_id;
 	is_own = !v->always || has_own_word(v);
@@ -580,6 +583,11 @@ void votes_give(struct cluster *cluster)
 bool votes_is_leader(struct cluster *cluster)
 {
 	return atomic_load(&cluster->votes->leads);
+}
+
+bool votes_has_majority(struct cluster *cluster)
+{
+	return atomic_load(&cluster->votes->has_majority);
 }
 
 void votes_wake(struct cluster *cluster)

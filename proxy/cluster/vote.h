@@ -11,7 +11,7 @@
 #define TANDEM_CLUSTER_VOTE_H
 
 #include "proxy/cluster/lease.h"
-#include "proxy/cluster/member.h"
+#include "proxy/cluster/cluster.h"
 
 struct votes_status {
 	bool is_held; /* all the time */
@@ -34,6 +34,8 @@ void votes_give(struct cluster *cluster);
 
 /* May this Tandem do by itself what only one may: fail over, bring servers back, degrade? Cheap; true where votes are not held all the time. */
 bool votes_is_leader(struct cluster *cluster);
+/* The voters that answer this Tandem are more than half, and have voted for it. False where votes are not held all the time. Cheap. */
+bool votes_has_majority(struct cluster *cluster);
 /* Something was judged: the primary may be another one. Any thread. */
 void votes_wake(struct cluster *cluster);
 /* Counts up whenever this Tandem becomes the leader: what a former one left open is to be looked at. */
