@@ -27,6 +27,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_sql.c \
 	tests/unit/test_state.c \
 	tests/unit/test_statement.c \
+	tests/unit/test_tls_tickets.c \
 	tests/unit/test_web_limits.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \

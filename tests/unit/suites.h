@@ -23,6 +23,7 @@
 	SUITE(sql) \
 	SUITE(state) \
 	SUITE(statement) \
+	SUITE(tls_tickets) \
 	SUITE(web_limits) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
