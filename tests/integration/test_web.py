@@ -4,12 +4,14 @@ import gzip
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -350,13 +352,103 @@ def test_a_head_that_never_ends(quick):
         assert Answer.read(s.makefile("rb")).status == 431
 
 
-def test_many_slow_clients_do_not_keep_a_normal_one_waiting(quick):
-    slow = [quick.connect() for _ in range(300)]
-    for s in slow:
-        s.send(b"GET / HTTP/1.1\r\n")
-    assert quick.get("/").status == 200
-    for s in slow:
-        s.close()
+CONNECTIONS = int(os.environ.get("TANDEM_TEST_CONNECTIONS", "2400"))
+
+
+def many_files(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count + 500:
+        pytest.skip(f"the hard limit of files is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 500), hard))
+
+
+@contextlib.contextmanager
+def many(count, connect):
+    connections = []
+    try:
+        for _ in range(count):
+            connections.append(connect())
+        yield connections
+    finally:
+        for s in connections:
+            s.close()
+
+
+@pytest.fixture
+def patient(tmp_path):
+    """It waits for everybody, however slow the machine is. New for each test: memory that another gave back would hide what is taken."""
+    many_files(max(5000, CONNECTIONS))
+    site = Site(tmp_path, header_timeout="10min", idle_timeout="10min")
+    yield site
+    site.tandem.close()
+
+
+def test_slow_loris(patient):
+    """Thousands of half heads do not keep a normal client from his answer; how long he waits is printed, not judged."""
+    with many(5000, patient.connect) as slow:
+        for s in slow:
+            s.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        took = []
+        for _ in range(20):
+            started = time.monotonic()
+            assert patient.get("/").status == 200
+            took.append(time.monotonic() - started)
+        for s in slow[::100]:
+            s.send(b"y\r\n\r\n")
+            assert Answer.read(s.makefile("rb")).status == 200, "nor are they thrown out"
+    print(f"beside 5000 half heads an answer took {sorted(took)[10] * 1000:.1f} ms (median), {max(took) * 1000:.1f} ms (most)")
+
+
+def idle_cost(site, count, connect):
+    """Bytes of the daemon's memory for each connection that has had an answer and is kept."""
+    def answered():
+        s = connect()
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert Answer.read(s.makefile("rb")).status == 200
+        return s
+    with many(20, answered):
+        before = site.tandem.memory()["RssAnon"]
+        with many(count, answered):
+            return (site.tandem.memory()["RssAnon"] - before) / count
+
+
+def test_idle_connections_cost_little(patient):
+    cost = idle_cost(patient, CONNECTIONS, patient.connect)
+    print(f"{CONNECTIONS} idle connections in clear cost {cost:.0f} bytes each")
+    assert cost < 4096
+
+
+def test_idle_tls_connections_cost_little(patient):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def connect():
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", patient.tls_port), timeout=30))
+    cost = idle_cost(patient, CONNECTIONS // 8, connect)
+    print(f"{CONNECTIONS // 8} idle connections with TLS cost {cost:.0f} bytes each")
+    assert cost < 20 * 1024
+
+
+def test_addresses(tmp_path):
+    """Several at once, IPv6, a Unix socket, and one that the machine does not have yet, as of a virtual router."""
+    ports = [sandbox.free_port() for _ in range(2)]
+    unix = tmp_path / "web.sock"
+    (tmp_path / "site").mkdir()
+    site = Site(tmp_path / "site")
+    site.tandem.close()
+    site.sections["web"]["listen"] = [f"127.0.0.1:{site.port}", f"127.0.0.1:{ports[0]}", f"[::1]:{ports[1]}", f"unix:{unix}",
+                                      f"192.0.2.7:{ports[0]}"]
+    with sandbox.Tandem(None, site.sections, wait=False) as tandem:
+        sandbox.wait_for(lambda: "ready:" in tandem.log_text() or not tandem.process.running(), 30, "the daemon")
+        places = [("127.0.0.1", site.port), ("127.0.0.1", ports[0]), str(unix)]
+        places += [("::1", ports[1])] if os.path.exists("/proc/net/if_inet6") else []
+        for place in places:
+            family = socket.AF_UNIX if isinstance(place, str) else socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+            with socket.socket(family) as s:
+                s.settimeout(30)
+                s.connect(place)
+                s.sendall(b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n")
+                assert Answer.read(s.makefile("rb")).body == b"hello\n", place
 
 
 def test_reload_changes_sites_without_dropping_a_client(quick, tmp_path):
@@ -539,6 +631,42 @@ def test_a_body_in_chunks_has_a_limit(tmp_path):
         assert Answer.read(s.makefile("rb")).status == 413
         assert not program.requests and "longer than [web] max_spool" in site.tandem.log_text()
     program.close()
+
+
+class Counter(threading.Thread):
+    """A FastCGI program that counts what it is sent and keeps none of it."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        peer = self.listener.accept()[0]
+        with peer, peer.makefile("rb") as stream:
+            length = kind = 1
+            count = 0
+            while length or kind != 5:
+                version, kind, number, length, padding = struct.unpack("!BBHHBx", stream.read(8))
+                stream.read(length + padding)
+                count += length if kind == 5 else 0
+            text = said(str(count))
+            peer.sendall(struct.pack("!BBHHBx", 1, 6, 1, len(text), 0) + text + struct.pack("!BBHHBx", 1, 3, 1, 8, 0) + bytes(8))
+
+
+@pytest.mark.parametrize("version, mib", [("--http1.1", 256), ("--http2", 64)])
+def test_a_large_upload_needs_no_memory(tmp_path, version, mib):
+    size = mib * 1024 * 1024
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(size)
+    program = Counter()
+    with behind(tmp_path, [f"127.0.0.1:{program.port}"], upstream_timeout="60s", body_timeout="60s") as site:
+        before = site.tandem.memory()["VmHWM"]
+        done = subprocess.run(["curl", "-sS", "--insecure", version, "-T", tmp_path / "sparse", f"https://127.0.0.1:{site.tls_port}/app"],
+                              stdout=subprocess.PIPE, text=True, check=True, timeout=240)
+        assert done.stdout == str(size)
+        assert site.tandem.memory()["VmHWM"] - before < 16 * 1024 * 1024
 
 
 @pytest.mark.parametrize("output, status", [
