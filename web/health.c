@@ -224,7 +224,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void free_check(struct check *c)
 {
-	TAILQ_REMOVE(&c->health->checks, c, link);
 	io_close(&c->io);
 	buf_fini(&c->answer);
 	if (c->timer)
@@ -264,10 +263,13 @@ static void add_checks(struct health *h)
 
 static void remove_checks(struct health *h)
 {
-	struct check *c;
+	struct check *c, *next;
 
-	while ((c = TAILQ_FIRST(&h->checks)))
+	for (c = TAILQ_FIRST(&h->checks); c; c = next) {
+		next = TAILQ_NEXT(c, link);
 		free_check(c);
+	}
+	TAILQ_INIT(&h->checks);
 }
 
 /* ---- The thread ---- */
