@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import socket
 import struct
@@ -198,10 +199,15 @@ def test_too_many_requests_get_503(site):
     waiting = [socket.create_connection(("127.0.0.1", site.port), timeout=LONG) for _ in range(12)]
     for s in waiting:
         s.sendall(b"GET /html HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    refused = sandbox.wait_for(lambda: site.tandem.log_text().count("too many requests wait") == 8, LONG, "eight refusals")
+    # Those that are refused are answered at once; which they are nobody can tell.
+    refused = set()
+    while len(refused) < 8:
+        refused |= set(select.select(waiting, [], [], LONG)[0])
+        assert refused, "nobody was refused"
     file.touch()
-    statuses = sorted(s.makefile("rb").read()[9:12] for s in waiting)
-    assert refused and statuses == [b"200"] * 4 + [b"503"] * 8
+    assert {s.makefile("rb").read()[9:12] for s in refused} == {b"503"}
+    assert [s.makefile("rb").read()[9:12] for s in waiting if s not in refused] == [b"200"] * 4
+    site.wait_log("too many requests wait")
     for s in clients:
         s.close()
 
