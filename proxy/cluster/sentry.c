@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ enum {
 	PROBE_CONNECT_MS = 100,
 	PROBE_GREETING_MS = 50, /* a server that lives greets; one behind a forwarder that has lost it is hung up on */
 	IDLE_MS = 1000,
+	ASLEEP_MS = 1000, /* woken so much later than asked for */
 	FIRST_RETRY_MS = 1000, /* after a failover that was refused or undone */
 	LONGEST_RETRY_MS = 10000,
 	PLAN_RETRY_MS = 60000, /* what a person was told stays true for a while; each look keeps other operations out */
@@ -33,7 +35,7 @@ struct sentry {
 	/* The thread's own. */
 	enum evidence_kind said; /* of the verdict last told */
 	char told[400];		 /* the last failover that could not be, as told */
-	uint64_t started_ms;
+	_Atomic uint64_t awake_ms; /* this process stood still until then, or began: silence before that is its own */
 	uint64_t retry_ms, pause_ms; /* no other attempt before; and how long after that */
 	uint64_t last_failover_ms; /* 0: none yet */
 	enum failover_mode mode;   /* of the settings, as last looked at */
@@ -67,6 +69,14 @@ static void add_replica(struct scene *s, const struct member *m)
 	};
 }
 
+/* Whoever was not listening has heard nothing. */
+static uint64_t heard_ms(const struct cluster *c, const struct member *root)
+{
+	uint64_t awake_ms = c->sentry ? atomic_load(&c->sentry->awake_ms) : 0;
+
+	return root->heard_ms > awake_ms ? root->heard_ms : awake_ms;
+}
+
 /* False: nobody has the role. Names stay valid as long as the cluster: members are never freed before it. */
 static bool take_scene(struct cluster *c, struct scene *s)
 {
@@ -81,7 +91,7 @@ static bool take_scene(struct cluster *c, struct scene *s)
 			.patience_ms = c->settings->monitor.failover_patience_ms,
 			.primary = root->server->name,
 			.up = root->health != HEALTH_DOWN,
-			.heard_ms = root->heard_ms || !c->sentry ? root->heard_ms : c->sentry->started_ms,
+			.heard_ms = heard_ms(c, root),
 			.lost_ms = root->lost_ms,
 			.replicas = s->replicas,
 		};
@@ -209,9 +219,9 @@ static void tell_link(struct cluster *c, const struct member *m, const struct li
 
 static void tell_votes(struct cluster *c)
 {
-	if (c->settings->monitor.failover == FAILOVER_AUTO && c->member_count == 2 && !c->votes_told)
+	if (c->settings->monitor.failover == FAILOVER_AUTO && c->member_count == 2 && !c->settings->witness_count && !c->votes_told)
 		log_warning(NULL, "failover = auto with two servers acts on refused connections only: a primary that merely falls silent is waited "
-				  "for, since it may be Tandem that is cut off. A third server decides");
+				  "for, since it may be Tandem that is cut off. A third server decides, or a [witness]");
 	c->votes_told = true;
 }
 
@@ -372,13 +382,27 @@ static uint64_t stand_guard(struct cluster *c)
 	return now + IDLE_MS;
 }
 
+/* A process that was stopped, or whose machine was, wakes to a primary that seems to have been silent all the while. */
+static void note_awakening(struct sentry *s, uint64_t due_ms)
+{
+	uint64_t now = clock_ms();
+
+	if (now < due_ms + ASLEEP_MS)
+		return;
+	log_warning(NULL, "this process has stood still for %llu ms: the silence of others is counted from now on",
+		    (unsigned long long)(now - due_ms));
+	atomic_store(&s->awake_ms, now);
+}
+
 static void sleep_until(struct sentry *s, uint64_t until_ms)
 {
 	struct pollfd fd = { .fd = s->wake_fd, .events = POLLIN };
 	uint64_t now = clock_ms(), count;
 	int timeout = until_ms <= now ? 1 : until_ms - now > IDLE_MS ? IDLE_MS : (int)(until_ms - now);
 
-	if (poll(&fd, 1, timeout) > 0)
+	if (poll(&fd, 1, timeout) >= 0)
+		note_awakening(s, now + (uint64_t)timeout);
+	if (fd.revents)
 		while (read(s->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 			;
 }
@@ -400,10 +424,10 @@ bool sentry_start(struct cluster *cluster)
 
 	if (!s)
 		return false;
-	s->started_ms = clock_ms();
+	atomic_init(&s->awake_ms, clock_ms());
 	age_ms = journal_failover_age_ms(cluster->settings->state_dir);
-	if (age_ms < s->started_ms)
-		s->last_failover_ms = s->started_ms - age_ms;
+	if (age_ms < clock_ms())
+		s->last_failover_ms = clock_ms() - age_ms;
 	cluster->sentry = s;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	error = s->wake_fd < 0 ? errno : pthread_create(&s->thread, NULL, run_sentry, cluster);

@@ -198,6 +198,73 @@ static void *run_voter(void *arg)
 	return NULL;
 }
 
+/* ---- Who they are ---- */
+
+static void fill_server(struct voter *voter, const struct settings *s, size_t index)
+{
+	const struct server_settings *from = &s->servers[index];
+
+	voter->server = *from;
+	voter->account = s->monitor;
+	snprintf(voter->name, sizeof(voter->name), "%s", from->name);
+}
+
+static void fill_witness(struct voter *voter, const struct settings *s, size_t index)
+{
+	const struct witness_settings *from = &s->witnesses[index];
+
+	voter->server = (struct server_settings){ .name = from->name, .address = from->address, .tls = from->tls, .tls_ca = from->tls_ca };
+	voter->account = s->monitor;
+	if (from->user)
+		voter->account.user = from->user;
+	if (from->password)
+		voter->account.password = from->password;
+	snprintf(voter->name, sizeof(voter->name), "%s", from->name);
+}
+
+void voter_name(struct voter *voter, const struct settings *settings, size_t index)
+{
+	if (index < settings->server_count)
+		fill_server(voter, settings, index);
+	else
+		fill_witness(voter, settings, index - settings->server_count);
+	/* A silent one must not keep an operation waiting for its connection to be made. */
+	if (voter->account.connect_timeout_ms > settings->monitor.lease_ms)
+		voter->account.connect_timeout_ms = settings->monitor.lease_ms;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool is_same_witness(const struct witness_settings *a, const struct witness_settings *b)
+{
+	return is_same_text(a->name, b->name) && is_same_text(a->address, b->address) && is_same_text(a->user, b->user) &&
+	       is_same_text(a->password, b->password) && a->tls == b->tls && is_same_text(a->tls_ca, b->tls_ca);
+}
+
+static bool is_same_server(const struct server_settings *a, const struct server_settings *b)
+{
+	return is_same_text(a->name, b->name) && is_same_text(a->address, b->address) && a->tls == b->tls &&
+	       is_same_text(a->tls_ca, b->tls_ca);
+}
+
+bool voters_are_same(const struct settings *a, const struct settings *b)
+{
+	bool same = a->server_count == b->server_count && a->witness_count == b->witness_count &&
+		    !a->peer_count == !b->peer_count && a->monitor.lease_ms == b->monitor.lease_ms &&
+		    is_same_text(a->monitor.user, b->monitor.user) && is_same_text(a->monitor.password, b->monitor.password);
+
+	for (size_t i = 0; same && i < a->server_count; i++)
+		same = is_same_server(&a->servers[i], &b->servers[i]);
+	for (size_t i = 0; same && i < a->witness_count; i++)
+		same = is_same_witness(&a->witnesses[i], &b->witnesses[i]);
+	return same;
+}
+
+/* ---- Its thread ---- */
+
 bool voter_start(struct voter *voter)
 {
 	int error;

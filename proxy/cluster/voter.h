@@ -47,6 +47,11 @@ struct voter {
 	char trouble[VOTER_TROUBLE];
 };
 
+/* Fills name, address and account of the voter `index`: the servers in their order, then the witnesses. Borrows from the settings. */
+void voter_name(struct voter *voter, const struct settings *settings, size_t index);
+/* Whether both settings make the same voters. */
+bool voters_are_same(const struct settings *a, const struct settings *b);
+
 /* `voter` has everything but what its thread makes. False: no thread. */
 bool voter_start(struct voter *voter) __attribute__((warn_unused_result));
 void voter_wake(struct voter *voter);
