@@ -392,10 +392,15 @@ void freeze_error(struct client *client, uint16_t code, const char *sqlstate, co
 	list->message = strdup(message);
 }
 
-/* They come in the character set of the results; where that is none or binary, as the server has them. */
-const char *freeze_charset(const struct state *value, const struct snapshot *snapshot)
+void freeze_results(const struct state *value, const struct snapshot *snapshot, char *out, size_t size)
 {
-	const char *name = state_get(value, snapshot, "character_set_results");
+	snprintf(out, size, "%s %s", state_get(value, snapshot, "character_set_results"), state_get(value, snapshot, "results_collation"));
+}
+
+/* Messages come in the character set of the results; where that is none or binary, as the server has them. */
+static const char *charset_of_messages(const struct backend *b)
+{
+	const char *name = state_get(b->value, b->worker->snapshot, "character_set_results");
 
 	return *name && strcmp(name, "binary") ? name : "utf8";
 }
@@ -411,9 +416,10 @@ static bool take_list(struct client *c, struct backend *b)
 		return true; /* a statement elsewhere has made a new one meanwhile */
 	if (!captured_first(&b->captured, &at, &columns) || columns != 3)
 		return false;
-	list = new_list(c, freeze_charset(b->value, b->worker->snapshot));
+	list = new_list(c, charset_of_messages(b));
 	if (!list)
 		return false;
+	freeze_results(b->value, b->worker->snapshot, list->results, sizeof(list->results));
 	b->freeze->listed = true;
 	while (captured_next(&at, columns, &row)) {
 		bool error = is(row.columns[COLUMN_LEVEL], "Error");

@@ -20,7 +20,8 @@ struct frozen_list {
 	uint16_t code;
 	char state[6];
 	char *message;
-	char charset[32]; /* of the messages: they came in that of the results, which the session may have changed since */
+	char charset[32];  /* of the messages: they came in that of the results, which the session may have changed since */
+	char results[112]; /* that and its collation, to be compared: definitions show it */
 };
 
 /* Does the session lose something that is not known by value when this connection is taken away? */
@@ -39,8 +40,8 @@ void freeze_forget_list(struct client *client);
 /* The statement that makes the session's frozen list the list of a connection: a SIGNAL, in memory of the caller's to free. NULL when there
  * is none: servers offer a way to set one error or one warning, and none for a note or for several. */
 char *freeze_signal(const struct client *client);
-/* The character set in which warnings and errors come on a connection in this state. */
-const char *freeze_charset(const struct state *value, const struct snapshot *snapshot);
+/* What a result looks like for a session in this state: frozen_list.results. */
+void freeze_results(const struct state *value, const struct snapshot *snapshot, char *out, size_t size);
 
 /* The turn goes on when the values of this connection of its session's have been asked for. Returns true. */
 bool freeze_wait(struct turn *turn, struct backend *backend);

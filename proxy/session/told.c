@@ -250,7 +250,10 @@ static bool put_list(struct rewrite *r, const struct client *c, bool errors, con
 /* The character set of the results has changed since: a server converts the list. */
 static bool is_in_other_charset(const struct client *c)
 {
-	return strcmp(c->list->charset, freeze_charset(c->value, c->worker->snapshot)) != 0;
+	char results[sizeof(c->list->results)];
+
+	freeze_results(c->value, c->worker->snapshot, results, sizeof(results));
+	return strcmp(c->list->results, results) != 0;
 }
 
 static bool select_list(struct turn *t)

@@ -135,6 +135,11 @@ def test_warnings_are_told_in_the_character_set_of_the_time(one, statement, numb
             assert [row[1] for row in client.query("SHOW WARNINGS LIMIT 1, 1").rows] == [number] * (statement.count("CAST") - 1)
             assert client.query("SHOW ERRORS").rows == []
             client.query("SELECT COUNT(*) FROM t")
+        client.query("SET NAMES utf8mb4")
+        client.query(statement)
+        use_every_connection(one)
+        client.query("SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci")
+        assert client.query("SHOW WARNINGS").columns[2].charset == 224
 
 
 @pytest.mark.parametrize("statements", [["PREPARE p FROM 'SELECT 1'", "DEALLOCATE PREPARE p"], ["CREATE OR REPLACE VIEW w AS SELECT 1"],
