@@ -3,7 +3,8 @@
 
     web.py [--time SECONDS] [--rounds N] [--connections N] [--only CASE,...] [--json FILE]
 
-Both serve the same files and reach the same FastCGI programs. What counts is the CPU time of the front server alone, per request.
+Both serve the same files and reach the same FastCGI programs. What counts is the CPU time of the front server alone, per request. The
+applications are in Tandem's own process: there it counts with them, and nginx, which asks them over FastCGI, with that process.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ import proc  # noqa: E402
 import programs  # noqa: E402
 import sandbox  # noqa: E402
 
+HERE = pathlib.Path(__file__).resolve().parent
 CASES = {"static-1k": "/1k.bin", "static-1m": "/1m.bin", "php-hello": "/hello.php", "app-hello": "/app/hello", "app-select": "/app/select"}
 NGINX = """
 worker_processes {threads};
@@ -43,7 +45,11 @@ http {{
             {parameters}
             fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
         }}
-        {apps}
+        location /app/ {{
+            fastcgi_pass unix:{apps};
+            {parameters}
+            fastcgi_param SCRIPT_NAME "";
+        }}
     }}
 }}
 """
@@ -60,8 +66,8 @@ PARAMETERS = "".join(f"fastcgi_param {name} {value};\n" for name, value in (
 class Front:
     """A front server: where it listens and whose CPU time counts."""
 
-    def __init__(self, name, port, process):
-        self.name, self.process = name, process
+    def __init__(self, name, port, process, apps=None):
+        self.name, self.process, self.apps = name, process, apps
         self.url = f"http://127.0.0.1:{port}"
         sandbox.wait_for(self.answers, 30, f"{name} to answer")
 
@@ -70,8 +76,11 @@ class Front:
             raise sandbox.SandboxError(f"{self.name} ended at once")
         return subprocess.run(["curl", "-sf", "-o", os.devnull, self.url + "/1k.bin"]).returncode == 0
 
-    def cpu(self):
-        return proc.cpu_time(proc.family(self.process.pid))
+    def cpu(self, case):
+        pids = proc.family(self.process.pid)
+        if self.apps and case.startswith("app-"):
+            pids = [*pids, *proc.family(self.apps.pid)]
+        return proc.cpu_time(pids)
 
 
 def make_root(folder):
@@ -84,20 +93,27 @@ def make_root(folder):
     return root
 
 
+def build_app(folder):
+    out = folder / "select_app.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", f"-I{HERE.parent.parent}", "-o", out, HERE / "select_app.c"], check=True)
+    return out
+
+
 def start_nginx(folder, root, php, apps, options):
     port = sandbox.free_port()
     home = folder / "nginx"
     home.mkdir()
-    lines = f"location /app/ {{ fastcgi_pass {apps}; {PARAMETERS} }}" if apps else ""
     (home / "nginx.conf").write_text(NGINX.format(threads=options.front_threads, folder=home, port=port, root=root, php=php.socket,
-                                                  parameters=PARAMETERS, apps=lines))
+                                                  parameters=PARAMETERS, apps=folder / "apps.sock"))
     user = ["-g", "user root;"] if os.geteuid() == 0 else []
     process = sandbox.Process([sandbox.find_program("nginx"), "-p", home, "-c", home / "nginx.conf", *user], home / "out.log")
-    return Front("nginx", port, process)
+    return Front("nginx", port, process, apps)
 
 
-def tandem_settings(port, root, php, options):
-    return {"tandem": {"threads": options.front_threads}, "web": {"listen": f"127.0.0.1:{port}"}, "site *": {"root": root},
+def tandem_settings(port, folder, root, php, options):
+    return {"app": {"fastcgi": f"unix:{folder / 'apps.sock'}", "user": "app", "password": "app"},
+            "app select": {"module": build_app(folder)}, "route */app/hello": {"to": "app:hello"}, "route */app/select": {"to": "app:select"},
+            "tandem": {"threads": options.front_threads}, "web": {"listen": f"127.0.0.1:{port}"}, "site *": {"root": root},
             "route */hello.php": {"to": "upstream:php"}, "upstream php": {"server": f"unix:{php.socket}"}}
 
 
@@ -105,10 +121,10 @@ def tandem_settings(port, root, php, options):
 
 def run(front, case, options):
     """One run of wrk; its requests all have to succeed."""
-    before = front.cpu()
+    before = front.cpu(case)
     done = subprocess.run(["wrk", "-t1", f"-c{options.connections}", f"-d{options.time}", "--latency", front.url + CASES[case]],
                           capture_output=True, text=True)
-    user, system = (front.cpu() - before).split()
+    user, system = (front.cpu(case) - before).split()
     requests = re.search(r"(\d+) requests in", done.stdout)
     if done.returncode or not requests or not int(requests[1]) or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         print(f"{front.name} {case}: requests failed\n{done.stdout}{done.stderr}", file=sys.stderr)
@@ -150,9 +166,13 @@ def do_run(options):
     folder = sandbox.new_folder("bench-web")
     root = make_root(folder)
     with sandbox.Cluster(replicas=1) as cluster, programs.PhpFpm(children=4) as php:
+        cluster.primary.sql("CREATE DATABASE bench")
+        cluster.primary.sql("CREATE TABLE bench.t (id INT PRIMARY KEY, v VARCHAR(40))")
+        cluster.primary.sql("INSERT INTO bench.t VALUES (7, 'seven')")
+        cluster.wait_synced()
         port = sandbox.free_port()
-        with sandbox.Tandem(cluster, tandem_settings(port, root, php, options)) as tandem:
-            nginx = start_nginx(folder, root, php, None, options)
+        with sandbox.Tandem(cluster, tandem_settings(port, folder, root, php, options)) as tandem:
+            nginx = start_nginx(folder, root, php, tandem.process, options)
             try:
                 runs = measure([nginx, Front("tandem", port, tandem.process)], options)
             finally:
@@ -173,7 +193,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="rounds, in turn (3)")
     parser.add_argument("--connections", type=int, default=64, help="connections of wrk (64)")
     parser.add_argument("--front-threads", type=int, default=2, help="workers of each front server (2)")
-    parser.add_argument("--only", type=cases, default=["static-1k", "static-1m", "php-hello"], metavar="CASE,...", help=" ".join(CASES))
+    parser.add_argument("--only", type=cases, default=list(CASES), metavar="CASE,...", help=" ".join(CASES))
     parser.add_argument("--json", metavar="FILE", help="write every run there")
     try:
         do_run(parser.parse_args())
