@@ -8,6 +8,7 @@
 #include "web/chunked.h"
 #include "base/fastcgi.h"
 #include "web/http1.h"
+#include "web/http2_head.h"
 #include "web/http_answer.h"
 #include "web/path.h"
 
@@ -47,6 +48,39 @@ static void heads(const char *bytes, size_t len, size_t step)
 		check(lies_within(head.fields[i].name, bytes, seen) && lies_within(head.fields[i].value, bytes, seen));
 		check(!head.fields[i].value.len || !memchr(head.fields[i].value.at, '\n', head.fields[i].value.len));
 	}
+}
+
+/* Fields as HTTP/2 brings them, each behind two bytes of lengths. None of them can end the head it is put into, or add another field. */
+static void fields(const uint8_t *bytes, size_t len, bool ended)
+{
+	static const struct http_limits limits = { .head_bytes = 8192, .target_bytes = 1024 };
+	struct http2_head fields = { 0 };
+	struct http_head head;
+	size_t size, seen = 0;
+	char *text;
+
+	while (len >= 2 && len - 2 >= (size_t)bytes[0] + bytes[1]) {
+		const char *name = (const char *)bytes + 2;
+		size_t used = 2 + (size_t)bytes[0] + bytes[1];
+
+		http2_head_add(&fields, (struct http_text){ name, bytes[0] }, (struct http_text){ name + bytes[0], bytes[1] }, &limits);
+		bytes += used;
+		len -= used;
+	}
+	size = http2_head_finish(&fields);
+	check(!size == !!fields.verdict.status);
+	text = malloc(size + 1);
+	if (size) {
+		http2_head_write(&fields, text);
+		check(http1_scan(text, size, &seen, &(struct http_limits){ size, size }) == HTTP_SCAN_WHOLE && seen == size);
+		if (!http2_parse(text, size, &limits, ended, &head).status) {
+			check(head.major == 2 && head.field_count <= (size_t)fields.count + 1);
+			check(head.target.len == fields.path.len && lies_within(head.path, text, size));
+			check(ended ? !head.expects_continue : head.framing != HTTP_NO_BODY);
+		}
+	}
+	free(text);
+	http2_head_fini(&fields);
 }
 
 static void answers(const char *bytes, size_t len, bool to_head)
@@ -140,6 +174,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* A copy of its own size: the sanitizer sees a byte read too far. */
 	bytes = malloc(size > 2 ? size - 2 : 1);
 	memcpy(bytes, data + 2, size - 2);
+	if (data[0] >= 128) {
+		fields(bytes, size - 2, data[1] & 1);
+		free(bytes);
+		return 0;
+	}
 	switch (data[0] % 6) {
 	case 0: heads((const char *)bytes, size - 2, data[1] % 64 + 1); break;
 	case 1: chunks(bytes, size - 2, data[1] % 64 + 1); break;
