@@ -494,7 +494,7 @@ def test_ordinary_resets_are_no_flood(site):
 
 @pytest.fixture
 def quick(tmp_path):
-    site = Site(tmp_path, header_timeout="2s", body_timeout="2s", idle_timeout="2s", send_timeout="2s")
+    site = Site(tmp_path, header_timeout="4s", body_timeout="4s", idle_timeout="4s", send_timeout="4s")
     yield site
     site.tandem.close()
 
