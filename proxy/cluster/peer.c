@@ -370,7 +370,7 @@ size_t peers_status(struct cluster *cluster, struct peer_view out[PEERS_MAX])
 
 bool peers_leader(struct cluster *cluster, char name[64])
 {
-	struct peer_view views[PEERS_MAX];
+	struct peer_view views[PEERS_MAX] = { 0 };
 	size_t n = peers_status(cluster, views);
 
 	for (size_t i = 0; i < n; i++)
