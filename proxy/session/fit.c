@@ -126,8 +126,9 @@ static bool lists_others(const struct turn *t)
 	const struct client *c = t->client;
 	const struct backend *b = t->backend;
 
-	return t->meaning->facts & SQL_F_READS_LAST && (c->diag_at != b || !c->diag_open) && !t->restore && (b->has_diagnostics || t->pending) &&
-	       !(c->found_rows_there && c->found_at == b) && diagnose_asks_list(t);
+	if (c->diag_at == b ? c->diag_open || !(b->has_diagnostics || t->pending) : t->list_saved && !b->has_diagnostics)
+		return false;
+	return t->meaning->facts & SQL_F_READS_LAST && !t->restore && !(c->found_rows_there && c->found_at == b) && diagnose_asks_list(t);
 }
 
 static bool fit_variables(struct turn *t)
@@ -227,6 +228,7 @@ static bool empty_list(struct turn *t)
 	static const char nothing[] = "SET session_track_schema=NOT EXISTS(SELECT 1 FROM information_schema.engines LIMIT 0)";
 
 	t->backend->has_diagnostics = false;
+	t->list_saved = true; /* emptied once, whatever was believed of it */
 	client_forget_diagnostics(t->client, t->backend);
 	return change(t, COM_QUERY, nothing, sizeof(nothing) - 1);
 }
