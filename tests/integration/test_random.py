@@ -102,7 +102,7 @@ class Side:
         columns = [column._replace(length=0, flags=column.flags & ~1) for column in result.columns]
         # A variable that is NULL has the character set that its value before had, or that of the connection when that was a number.
         for at, column in enumerate(columns):
-            if column.name.startswith("@") and not column.name.startswith("@@") and all(row[at] is None for row in result.rows):
+            if "@" in column.name.replace("@@", "") and all(row[at] is None for row in result.rows):
                 columns[at] = column._replace(charset=0, flags=0)
         return ("rows", columns, result.rows, result.warnings, status)
 
@@ -300,11 +300,11 @@ def test_random_sessions_equal_dedicated_connections(pair, front, model):
     assert steps > 20 * len(numbers)
     if not DIRECT:
         assert all(0 < count <= LIMIT for count in most.values()), most
-    # The aim is none. Rare ones are open (a lost sql_notes = 0, an UPDATE refused with 1792), fewer than one in five thousand steps; they
-    # are told in the summary. To be removed with them.
-    assert len(differences) <= 1 + steps // 5000 and not (DIRECT and differences), differences[0]
+    # Of thirty runs of a minute with nearly the newest sessions two had one difference each, whose reasons are gone since. Until twenty runs in a
+    # row have none, a single one is told in the summary and does not fail the run.
+    assert len(differences) <= 1 and not (DIRECT and differences), differences[0]
     if differences:
-        pytest.xfail(f"{len(differences)} of {steps} steps differ (TANDEM_TEST_SEED={seed}): {differences[0]}")
+        pytest.xfail(f"1 of {steps} steps differs (TANDEM_TEST_SEED={seed}): {differences[0]}")
 
 
 @pytest.mark.parametrize("number", [0, 1])
