@@ -76,22 +76,32 @@ struct app_rows {
 
 /* ---- The connection ---- */
 
-static void drop_statement(struct app_db *db, struct statement *s)
+static void free_statement(struct statement *s)
 {
-	TAILQ_REMOVE(&db->statements, s, link);
-	db->statement_count--;
 	if (s->handle)
 		mysql_stmt_close(s->handle);
 	free(s->sql);
 	free(s);
 }
 
+static void drop_statement(struct app_db *db, struct statement *s)
+{
+	TAILQ_REMOVE(&db->statements, s, link);
+	db->statement_count--;
+	free_statement(s);
+}
+
 static void disconnect(struct app_db *db)
 {
 	MYSQL *handle = db->handle;
+	struct statement *next;
 
-	while (!TAILQ_EMPTY(&db->statements))
-		drop_statement(db, TAILQ_FIRST(&db->statements));
+	for (struct statement *s = TAILQ_FIRST(&db->statements); s; s = next) {
+		next = TAILQ_NEXT(s, link);
+		free_statement(s);
+	}
+	TAILQ_INIT(&db->statements);
+	db->statement_count = 0;
 	app_thread_set_socket(db->thread, -1);
 	db->handle = NULL;
 	if (handle)

@@ -91,9 +91,9 @@ static bool copy_file(int from, int to, off_t size)
 }
 
 /* The copy's descriptor stays open: its number in the path below tells it from every other one. */
-static bool open_copy(struct app_module *module, char *why, size_t why_size)
+static bool open_copy(struct app_module *module, const char *path, char *why, size_t why_size)
 {
-	int file = open(module->path, O_RDONLY | O_CLOEXEC);
+	int file = open(path, O_RDONLY | O_CLOEXEC);
 	bool fine = file >= 0 && fstat(file, &module->was) == 0 && S_ISREG(module->was.st_mode);
 
 	if (!fine) {
@@ -143,7 +143,7 @@ struct app_module *app_module_load(const char *name, const char *path, char *why
 	snprintf(why, why_size, "out of memory");
 	if (!module)
 		return NULL;
-	if (open_copy(module, why, why_size) && open_library(module, why, why_size) && begin(module, why, why_size))
+	if (open_copy(module, path, why, why_size) && open_library(module, why, why_size) && begin(module, why, why_size))
 		return module;
 	free_module(module);
 	return NULL;

@@ -258,7 +258,7 @@ void app_room_adopt(struct app_room *room, struct settings *settings, struct app
 
 static void end_threads(struct app_room *room)
 {
-	struct app_thread *thread;
+	struct app_thread *thread, *next;
 
 	pthread_mutex_lock(&room->lock);
 	room->stopping = true;
@@ -266,11 +266,12 @@ static void end_threads(struct app_room *room)
 	TAILQ_FOREACH(thread, &room->threads, link)
 		app_thread_interrupt(thread);
 	pthread_mutex_unlock(&room->lock);
-	while ((thread = TAILQ_FIRST(&room->threads))) {
+	for (thread = TAILQ_FIRST(&room->threads); thread; thread = next) {
+		next = TAILQ_NEXT(thread, link);
 		pthread_join(thread->id, NULL);
-		TAILQ_REMOVE(&room->threads, thread, link);
 		free(thread);
 	}
+	TAILQ_INIT(&room->threads);
 }
 
 void app_room_stop(struct app_room *room)
