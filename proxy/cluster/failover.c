@@ -506,17 +506,6 @@ static bool apply(struct operation *op)
 	return conduct_note(op, op->to, "all applied, %s", t->received);
 }
 
-/* ---- Semi-sync on the new primary ---- */
-
-struct semi_sync_names {
-	const char *enabled, *timeout, *alone;
-};
-
-static const struct semi_sync_names semi_sync_names[] = {
-	[SQL_MARIADB] = { "rpl_semi_sync_master_enabled", "rpl_semi_sync_master_timeout", "rpl_semi_sync_master_wait_no_slave" },
-	[SQL_MYSQL] = { "rpl_semi_sync_source_enabled", "rpl_semi_sync_source_timeout", "rpl_semi_sync_source_wait_no_replica" },
-};
-
 static unsigned count_followers(const struct operation *op)
 {
 	const struct takeover *t = op->own;
@@ -527,36 +516,9 @@ static unsigned count_followers(const struct operation *op)
 	return n;
 }
 
-/* Available means that commits do not wait for replicas that are not there. The server waits again by itself when one is. */
-static bool relax_semi_sync(struct operation *op, const struct semi_sync_names *names)
-{
-	unsigned long long after = op->settings->monitor.degrade_after_ms;
-
-	if (!conduct_say(op->to, "SET GLOBAL %s = LEAST(@@global.%s, %llu)", names->timeout, names->timeout, after))
-		return false;
-	return count_followers(op) || conduct_say(op->to, "SET GLOBAL %s = 0", names->alone);
-}
-
 static bool set_semi_sync(struct operation *op)
 {
-	const struct semi_sync_names *names = &semi_sync_names[op->to->subject.flavour];
-	bool wanted = op->from->member->seen.semi_sync != SEMI_SYNC_OFF || op->from->member->had_waited;
-	char question[96], value[16];
-
-	snprintf(question, sizeof(question), "SELECT @@global.%s", names->enabled);
-	if (!conduct_ask(op->to, question, value, sizeof(value)))
-		return conduct_note(op, op->to, "it has no semi-synchronous replication");
-	if (op->settings->monitor.durability == DURABILITY_STRICT)
-		return semisync_enforce(op, op->to) && conduct_note(op, op->to, "every commit waits for a replica, without a time-out");
-	if (strcmp(value, "0") == 0 && !wanted)
-		return conduct_note(op, op->to, "not used");
-	if (op->settings->monitor.durability == DURABILITY_AVAILABLE && !relax_semi_sync(op, names))
-		return conduct_fail_line(op, op->to, "its semi-synchronous replication cannot be set");
-	if (strcmp(value, "0") == 0 && !conduct_say(op->to, "SET GLOBAL %s = 1", names->enabled))
-		return conduct_fail_line(op, op->to, "its semi-synchronous replication cannot be enabled");
-	if (op->settings->monitor.durability == DURABILITY_AVAILABLE && !count_followers(op))
-		return conduct_note(op, op->to, "commits do not wait for a replica until one follows");
-	return conduct_note(op, op->to, "commits wait for a replica");
+	return semisync_take_over(op, count_followers(op));
 }
 
 /* Closed until every worker has clamped its tokens: one that did it later would clamp what another has written meanwhile. */

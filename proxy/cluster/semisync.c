@@ -106,6 +106,35 @@ bool semisync_limit(struct operation *op, struct actor *actor, uint32_t ms, bool
 	return true;
 }
 
+/* Nobody waits longer than degrade_after, and for replicas that are not there not at all. The server waits again by itself when one is. */
+static bool relax(struct operation *op, unsigned followers)
+{
+	const char *timeout = name_of(op->to, S_TIMEOUT);
+
+	if (!conduct_say(op->to, "SET GLOBAL %s = LEAST(@@global.%s, %u)", timeout, timeout, op->settings->monitor.degrade_after_ms))
+		return false;
+	return followers || set_variable(op->to, name_of(op->to, S_ALONE), "0");
+}
+
+bool semisync_take_over(struct operation *op, unsigned followers)
+{
+	const struct member *from = op->from->member;
+	bool is_available = op->settings->monitor.durability == DURABILITY_AVAILABLE;
+	char value[64];
+
+	if (!read_variable(op->to, name_of(op->to, S_SOURCE), value))
+		return conduct_note(op, op->to, "it has no semi-synchronous replication");
+	if (!is_available)
+		return semisync_enforce(op, op->to) && conduct_note(op, op->to, "every commit waits for a replica, without a time-out");
+	if (!strcmp(value, "0") && from->seen.semi_sync == SEMI_SYNC_OFF && !from->had_waited)
+		return conduct_note(op, op->to, "not used");
+	if (!relax(op, followers))
+		return conduct_fail_line(op, op->to, "its semi-synchronous replication cannot be set");
+	if (!strcmp(value, "0") && !set_variable(op->to, name_of(op->to, S_SOURCE), "1"))
+		return conduct_fail_line(op, op->to, "its semi-synchronous replication cannot be enabled");
+	return conduct_note(op, op->to, followers ? "commits wait for a replica" : "commits do not wait for a replica until one follows");
+}
+
 bool semisync_acknowledge(struct operation *op, struct actor *actor)
 {
 	const struct link_view *link = actor->member->seen.link_count ? &actor->member->seen.links[0] : NULL;

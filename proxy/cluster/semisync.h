@@ -24,6 +24,11 @@ bool semisync_enforce(struct operation *op, struct actor *actor) __attribute__((
 /* Makes `actor`, a primary that waits, go on after `ms`. `release`: commits that wait now go on at once, with success: for when nobody is
  * there to acknowledge them. */
 bool semisync_limit(struct operation *op, struct actor *actor, uint32_t ms, bool release) __attribute__((warn_unused_result));
+/*
+ * At a failover: op->to waits as durability wants it, or as the former primary did. `followers` will replicate from it: with none, and
+ * durability = available, commits wait for nobody until one does. A server that knows no semi-sync goes on without. False: op->note.
+ */
+bool semisync_take_over(struct operation *op, unsigned followers) __attribute__((warn_unused_result));
 /* Makes a replica acknowledge what it receives. Its receiver is started anew for that, if nothing it has received can be lost by it. */
 bool semisync_acknowledge(struct operation *op, struct actor *actor) __attribute__((warn_unused_result));
 

@@ -399,10 +399,11 @@ static void sleep_until(struct sentry *s, uint64_t until_ms)
 	struct pollfd fd = { .fd = s->wake_fd, .events = POLLIN };
 	uint64_t now = clock_ms(), count;
 	int timeout = until_ms <= now ? 1 : until_ms - now > IDLE_MS ? IDLE_MS : (int)(until_ms - now);
+	int n;
 
-	if (poll(&fd, 1, timeout) >= 0)
-		note_awakening(s, now + (uint64_t)timeout);
-	if (fd.revents)
+	n = poll(&fd, 1, timeout);
+	note_awakening(s, now + (uint64_t)timeout);
+	if (n > 0)
 		while (read(s->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 			;
 }
