@@ -38,7 +38,7 @@ static const char *read_value(const char *at, char *out, size_t size)
 /* The parameter of that name; 1 found, 0 not there, -1 malformed. */
 static int parameter(const char *value, const char *name, char *out, size_t size)
 {
-	char other[MULTIPART_NAME_MAX];
+	char other[MULTIPART_NAME_MAX] = "";
 
 	value += strcspn(value, ";");
 	while (*value == ';') {

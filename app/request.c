@@ -283,7 +283,7 @@ bool app_puts(struct app_request *r, const char *text)
 
 bool app_printf(struct app_request *r, const char *format, ...)
 {
-	char small[1024], *text = small;
+	char small[1024], *large = NULL;
 	va_list args;
 	bool fine;
 	int len;
@@ -295,17 +295,15 @@ bool app_printf(struct app_request *r, const char *format, ...)
 		return false;
 	if ((size_t)len >= sizeof(small)) {
 		va_start(args, format);
-		text = NULL;
-		len = vasprintf(&text, format, args);
+		len = vasprintf(&large, format, args);
 		va_end(args);
 		if (len < 0) {
 			r->failed = true;
 			return false;
 		}
 	}
-	fine = app_write(r, text, (size_t)len);
-	if (text != small)
-		free(text);
+	fine = app_write(r, large ? large : small, (size_t)len);
+	free(large);
 	return fine;
 }
 

@@ -13,7 +13,7 @@ static bool prepare(struct roots *roots, const struct web_settings *web)
 	if (roots->web == web)
 		return true;
 	roots_close(roots);
-	roots->of = malloc(web->site_count * sizeof(*roots->of));
+	roots->of = calloc(web->site_count, sizeof(*roots->of));
 	if (!roots->of)
 		return false;
 	for (size_t i = 0; i < web->site_count; i++)

@@ -63,9 +63,11 @@ static json_t *to_json(const struct person *p)
 static const char *member(const json_t *object, const char *name, bool *fine)
 {
 	const json_t *value = json_object_get(object, name);
+	const char *text = json_string_value(value);
 
-	*fine = *fine && (!value || (json_is_string(value) && strlen(json_string_value(value)) == json_string_length(value)));
-	return value && json_is_string(value) ? json_string_value(value) : "";
+	if (value && (!text || strlen(text) != json_string_length(value)))
+		*fine = false;
+	return text ? text : "";
 }
 
 static void add_problem(json_t *to, const char *name, const char *problem)

@@ -175,12 +175,12 @@ void person_new(struct visit *v)
 void person_edit(struct visit *v, long long id)
 {
 	struct problems wrong = { 0 };
-	struct person p;
+	struct person p = { 0 };
 
 	if (!page_may_change(v))
 		return;
 	if (app_method_is(v->r, "GET")) {
-		if (stored(v, store_get(v, id, &p), NULL))
+		if (stored(v, store_get(v, id, &p), &p))
 			show_form(v, &p, &wrong);
 		return;
 	}
@@ -195,9 +195,9 @@ void person_edit(struct visit *v, long long id)
 
 void person_remove(struct visit *v, long long id)
 {
-	struct person p;
+	struct person p = { 0 };
 
-	if (!page_may_change(v) || !stored(v, store_get(v, id, &p), NULL))
+	if (!page_may_change(v) || !stored(v, store_get(v, id, &p), &p))
 		return;
 	if (!app_method_is(v->r, "GET")) {
 		if (stored(v, store_remove(v, id), &p))

@@ -1,4 +1,4 @@
-/* An application for tests: each path shows one thing that app/ promises. VERSION tells one build of it from another. */
+/* An application for tests: each path shows one thing that app/ promises. PROBE_VERSION tells one build of it from another. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,8 +10,8 @@
 #include "app/json.h"
 #include "app/session.h"
 
-#ifndef VERSION
-#define VERSION 1
+#ifndef PROBE_VERSION
+#define PROBE_VERSION 1
 #endif
 #ifndef ABI
 #define ABI APP_ABI
@@ -79,11 +79,11 @@ static void wait_for_file(struct app_request *r)
 	const char *file = app_query(r, "file");
 
 	plain(r);
-	app_printf(r, "version %d begins\n", VERSION);
+	app_printf(r, "version %d begins\n", PROBE_VERSION);
 	app_flush(r);
 	while (file && access(file, F_OK) != 0 && !app_is_gone(r))
 		nanosleep(&pause, NULL);
-	app_printf(r, "version %d ends\n", VERSION);
+	app_printf(r, "version %d ends\n", PROBE_VERSION);
 	if (app_is_gone(r))
 		app_log(r, "nobody waits any more");
 }
@@ -288,7 +288,7 @@ static void handle(struct app_request *r)
 	if (!strcmp(app_path(r), "/crash"))
 		abort();
 	plain(r);
-	app_printf(r, "version %d\n", VERSION);
+	app_printf(r, "version %d\n", PROBE_VERSION);
 }
 
 #ifdef REFUSES

@@ -361,7 +361,7 @@ def test_a_module_is_replaced_and_no_request_lost(site):
     with socket.create_connection(("127.0.0.1", site.port), timeout=LONG) as s:
         s.sendall(f"GET /wait?file={file} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         read_until(s, b"version 1 begins")
-        build(site.module, "-DVERSION=2")
+        build(site.module, "-DPROBE_VERSION=2")
         assert site.reload()
         assert site.get("/v") == "version 2\n", "new requests get the new one"
         file.touch()
@@ -376,7 +376,7 @@ def test_a_module_is_replaced_and_no_request_lost(site):
     kinds = {}
     for version in (3, 4):
         kinds[version] = site.folder / f"probe{version}.so"
-        build(kinds[version], f"-DVERSION={version}")
+        build(kinds[version], f"-DPROBE_VERSION={version}")
     thread = threading.Thread(target=load)
     thread.start()
     for version in [3, 4] * 3:
