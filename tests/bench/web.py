@@ -45,11 +45,7 @@ http {{
             {parameters}
             fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
         }}
-        location /app/ {{
-            fastcgi_pass unix:{apps};
-            {parameters}
-            fastcgi_param SCRIPT_NAME "";
-        }}
+        {apps}
     }}
 }}
 """
@@ -93,6 +89,12 @@ def make_root(folder):
     return root
 
 
+def app_locations(socket):
+    """Each application by the path it has in Tandem's own site."""
+    return "".join(f"location /app/{name} {{ fastcgi_pass unix:{socket}; {PARAMETERS} fastcgi_param TANDEM_APP {name}; "
+                   f"fastcgi_param TANDEM_PREFIX /app/{name}; }}\n" for name in ("hello", "select"))
+
+
 def build_app(folder):
     out = folder / "select_app.so"
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", f"-I{HERE.parent.parent}", "-o", out, HERE / "select_app.c"], check=True)
@@ -104,7 +106,7 @@ def start_nginx(folder, root, php, apps, options):
     home = folder / "nginx"
     home.mkdir()
     (home / "nginx.conf").write_text(NGINX.format(threads=options.front_threads, folder=home, port=port, root=root, php=php.socket,
-                                                  parameters=PARAMETERS, apps=folder / "apps.sock"))
+                                                  parameters=PARAMETERS, apps=app_locations(folder / "apps.sock")))
     user = ["-g", "user root;"] if os.geteuid() == 0 else []
     process = sandbox.Process([sandbox.find_program("nginx"), "-p", home, "-c", home / "nginx.conf", *user], home / "out.log")
     return Front("nginx", port, process, apps)
