@@ -16,6 +16,7 @@ import argparse
 import atexit
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import pathlib
@@ -556,6 +557,13 @@ def tandem_binary():
     if not os.access(path, os.X_OK):
         raise SandboxError(f"no daemon at {path}: ./dev build makes it, TANDEM_BIN names another")
     return path
+
+
+@functools.cache
+def sanitized():
+    """Whether the daemon is a sanitizer's build: what its allocator keeps for itself cannot be told apart from a leak."""
+    program = pathlib.Path(tandem_binary()).read_bytes()
+    return b"__asan_init" in program or b"__tsan_init" in program
 
 
 SANITIZER = re.compile(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|LeakSanitizer: detected)")

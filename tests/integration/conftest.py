@@ -42,6 +42,7 @@ class Direct:
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "proxy_only: makes no sense straight against a server")
+    config.addinivalue_line("markers", "memory: looks at figures that a sanitizer's allocator falsifies")
     config.addinivalue_line("markers", "core: the part that also runs under the sanitizers")
 
 
@@ -49,6 +50,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if DIRECT and item.get_closest_marker("proxy_only"):
             item.add_marker(pytest.mark.skip(reason="straight against a server"))
+        if item.get_closest_marker("memory") and sandbox.sanitized():
+            item.add_marker(pytest.mark.skip(reason="memory figures of a sanitizer build say nothing"))
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,8 @@ import pytest
 import rawmysql
 import sandbox
 
-pytestmark = [pytest.mark.proxy_only]
+pytestmark = [pytest.mark.proxy_only, pytest.mark.memory]
 MIB = 1 << 20
-# What an allocator of a sanitizer keeps for itself cannot be told apart from a leak.
-SANITIZED = b"__asan_init" in pathlib.Path(sandbox.tandem_binary()).read_bytes() or \
-    b"__tsan_init" in pathlib.Path(sandbox.tandem_binary()).read_bytes() if os.path.exists(sandbox.tandem_binary()) else False
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +26,6 @@ def pair():
 
 @pytest.fixture
 def front(pair):
-    if SANITIZED:
-        pytest.skip("memory figures of a sanitizer build say nothing")
     with sandbox.Tandem(pair) as started:
         started.wait_reads_on(pair.replicas)
         with started.connect(database="work") as client:  # what every later client finds already there
@@ -157,8 +152,6 @@ def idle_clients(port, count):
 
 
 def test_five_thousand_idle_clients(pair):
-    if SANITIZED:
-        pytest.skip("memory figures of a sanitizer build say nothing")
     count = 5000
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 500:

@@ -412,12 +412,14 @@ def idle_cost(site, count, connect):
             return (site.tandem.memory()["RssAnon"] - before) / count
 
 
+@pytest.mark.memory
 def test_idle_connections_cost_little(patient):
     cost = idle_cost(patient, CONNECTIONS, patient.connect)
     print(f"{CONNECTIONS} idle connections in clear cost {cost:.0f} bytes each")
     assert cost < 4096
 
 
+@pytest.mark.memory
 def test_idle_tls_connections_cost_little(patient):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -655,6 +657,7 @@ class Counter(threading.Thread):
             peer.sendall(struct.pack("!BBHHBx", 1, 6, 1, len(text), 0) + text + struct.pack("!BBHHBx", 1, 3, 1, 8, 0) + bytes(8))
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("version, mib", [("--http1.1", 256), ("--http2", 64)])
 def test_a_large_upload_needs_no_memory(tmp_path, version, mib):
     size = mib * 1024 * 1024
