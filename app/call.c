@@ -95,8 +95,9 @@ bool app_call_feed(struct app_call *call, const void *bytes, size_t len)
 		call->failed = true;
 		call->in_over = true;
 	}
-	room = call->over || buf_len(&call->in) < APP_IN_HIGH;
-	call->in_full = !room;
+	/* Once full, the carrier waits for the news of room, whatever the app has read meanwhile: it is posted to none but who waits. */
+	call->in_full |= !call->over && buf_len(&call->in) >= APP_IN_HIGH;
+	room = call->over || !call->in_full;
 	pthread_cond_signal(&call->moved);
 	pthread_mutex_unlock(&call->lock);
 	return room;
