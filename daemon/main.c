@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -471,6 +472,15 @@ static int load_and_run(const char *path, enum purpose purpose)
 	return check(path, settings, purpose == PURPOSE_CHECK_ONLINE);
 }
 
+/*
+ * Buffers of this size go back to the kernel when they are freed, and grow without being copied. Left alone, the allocator learns from the
+ * first large one to keep them all, and a command of 1 MiB leaves holes of several.
+ */
+static void tell_allocator(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+}
+
 int main(int argc, char **argv)
 {
 	enum { OPTION_HELP_SETTINGS = 256, OPTION_ONLINE };
@@ -487,6 +497,7 @@ int main(int argc, char **argv)
 	enum purpose purpose = PURPOSE_SERVE;
 	int option;
 
+	tell_allocator();
 	while ((option = getopt_long(argc, argv, "c:thV", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
