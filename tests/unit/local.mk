@@ -8,6 +8,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/suites.h \
 	tests/unit/test_address.c \
 	tests/unit/test_admin.c \
+	tests/unit/test_app_call.c \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
 	tests/unit/test_balance.c \

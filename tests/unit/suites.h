@@ -4,6 +4,7 @@
 #define SUITES(SUITE) \
 	SUITE(address) \
 	SUITE(admin) \
+	SUITE(app_call) \
 	SUITE(balance) \
 	SUITE(base) \
 	SUITE(base_io) \
