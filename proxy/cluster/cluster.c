@@ -388,8 +388,13 @@ static bool all_asked(struct cluster *c)
 /* At the start, and whenever this Tandem has become the leader: the one before it may have died in the middle of something. */
 static void start_recovery(struct cluster *c)
 {
-	unsigned term = c->has_lease ? votes_terms(c) : 0;
+	unsigned term;
+	bool has_lease;
 
+	pthread_mutex_lock(&c->lock);
+	has_lease = c->has_lease;
+	pthread_mutex_unlock(&c->lock);
+	term = has_lease ? votes_terms(c) : 0;
 	if ((c->recovery_tried && c->recovery_term == term) || !votes_is_leader(c) || !all_asked(c))
 		return;
 	if (c->recovery_started) {
