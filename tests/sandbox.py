@@ -631,6 +631,7 @@ class Tandem:
         self.config.chmod(0o600)
 
     def start(self, wait=True):
+        self.readies = self.count_ready()
         wrapper = shlex.split(os.environ.get("TANDEM_WRAPPER", ""))
         self.process = Process([*wrapper, tandem_binary(), "-c", self.config], self.log)
         if wait:
@@ -638,12 +639,12 @@ class Tandem:
         return self
 
     def wait_started(self, timeout=30):
-        """Until a real login works and a statement is answered."""
+        """Until a real login works, a statement is answered, and everything else listens too."""
         def answered():
             if not self.process.running():
                 raise SandboxError("tandem ended at once:\n" + tail(self.log))
             with self.connect(timeout=5) as client:
-                return client.value("SELECT 1") == 1
+                return client.value("SELECT 1") == 1 and self.count_ready() > self.readies
         try:
             wait_for(answered, timeout, "Tandem to answer a login")
         except SandboxError as error:
@@ -681,6 +682,10 @@ class Tandem:
         self.change(settings or {})
         self.write()
         self.process.signal(signal.SIGHUP)
+
+    def count_ready(self):
+        """How often it has said that it is ready."""
+        return self.log_text().count("ready: proxy on") if self.log.exists() else 0
 
     def log_text(self):
         return self.log.read_text(errors="replace")

@@ -40,9 +40,13 @@ static void add_acknowledged(json_t *state, const struct member *m)
 json_t *peers_make_state(struct cluster *cluster, const char *say)
 {
 	json_t *state = json_object();
+	bool has_lease;
 
+	pthread_mutex_lock(&cluster->lock);
+	has_lease = cluster->has_lease;
+	pthread_mutex_unlock(&cluster->lock);
 	json_object_set_new(state, "say", json_string(say));
-	json_object_set_new(state, "leads", json_boolean(cluster->votes && cluster->has_lease && votes_is_leader(cluster)));
+	json_object_set_new(state, "leads", json_boolean(cluster->votes && has_lease && votes_is_leader(cluster)));
 	pthread_mutex_lock(&cluster->lock);
 	json_object_set_new(state, "epoch", json_integer((json_int_t)cluster_epoch(cluster)));
 	if (cluster->root >= 0) {
