@@ -352,7 +352,7 @@ def test_a_head_that_never_ends(quick):
         assert Answer.read(s.makefile("rb")).status == 431
 
 
-CONNECTIONS = int(os.environ.get("TANDEM_TEST_CONNECTIONS", "2400"))
+CONNECTIONS = int(os.environ.get("TANDEM_TEST_CONNECTIONS", "9000"))
 
 
 def many_files(count):
