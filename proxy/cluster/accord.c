@@ -66,7 +66,9 @@ bool accord_begin(struct operation *op)
 	if (!begin_votes(op))
 		return false;
 	op->has_accord = true;
-	return !peers_count(op->cluster) || begin_peers(op);
+	if (peers_count(op->cluster) && !begin_peers(op))
+		return false;
+	return conduct_claim(op) || refuse(op, op->note);
 }
 
 void accord_end(struct operation *op)
@@ -127,8 +129,8 @@ bool accord_hold(struct operation *op, enum gate gate, bool *is_clear)
 
 bool accord_stands(struct operation *op)
 {
-	return votes_is_leader(op->cluster) ||
-	       conduct_fail(op, NULL, "the votes were lost meanwhile: another Tandem may do the same");
+	return votes_stand(op->cluster) ||
+	       conduct_fail(op, NULL, "the votes were lost meanwhile: another Tandem may have ended this already");
 }
 
 void accord_release(struct operation *op, const char *fork)

@@ -20,7 +20,7 @@ bool accord_clear(struct operation *op, bool always) __attribute__((warn_unused_
  * want, or was lost. */
 bool accord_hold(struct operation *op, enum gate gate, bool *is_clear) __attribute__((warn_unused_result));
 
-/* Just before the point of no return: this Tandem still leads. False with op->note. */
+/* Just before the point of no return, and before others hear of it: this Tandem still leads. False with op->note. */
 bool accord_stands(struct operation *op) __attribute__((warn_unused_result));
 
 /* op->to is the primary in force here: votes and peers are told. `fork` "": nothing was lost. */

@@ -9,6 +9,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/cluster/claim.h"
+#include "proxy/cluster/vote.h"
 
 enum {
 	LINE_PATIENCE_S = 4, /* longer than the second that locks are waited for */
@@ -72,16 +74,54 @@ struct actor *conduct_actor(struct operation *op, const char *name)
 	return NULL;
 }
 
+static bool claim(struct operation *op, struct actor *a)
+{
+	return claim_clear(&a->line, a->subject.name, op->settings->cluster, CLAIM_FENCE) &&
+	       claim_take(&a->line, a->subject.name, op->settings->cluster, CLAIM_OPERATION);
+}
+
+/* Whoever leads now may have ended what this Tandem has begun, and changed the servers since. */
+static bool may_go_on(struct operation *op, struct actor *a)
+{
+	if (!op->has_claim || votes_stand(op->cluster))
+		return true;
+	line_set_error(&a->line, "this Tandem does not lead any more; whoever does ends what was begun");
+	return false;
+}
+
+bool conduct_claim(struct operation *op)
+{
+	op->has_claim = true;
+	for (size_t i = 0; i < op->count; i++) {
+		struct actor *a = &op->actors[i];
+
+		if (!a->line.mysql || claim(op, a))
+			continue;
+		conduct_fail_line(op, a, "an operation of another Tandem cannot be ended there");
+		line_close(&a->line);
+		if (a == op->from || a == op->to)
+			return false;
+		log_warning(NULL, "server %s: %s", a->subject.name, op->note);
+	}
+	return true;
+}
+
 bool conduct_open(struct operation *op, struct actor *actor)
 {
 	if (actor->line.mysql)
 		return true;
+	if (!may_go_on(op, actor))
+		return false;
 	actor->is_open = line_open(&actor->line, actor->settings, &op->settings->monitor);
-	return actor->is_open;
+	if (actor->is_open && op->has_claim && !claim(op, actor))
+		line_close(&actor->line);
+	return actor->line.mysql != NULL;
 }
 
 bool conduct_reopen(struct operation *op, struct actor *actor)
 {
+	if (!may_go_on(op, actor))
+		return false;
 	if (actor->line.mysql && mysql_ping(actor->line.mysql) == 0)
 		return true;
 	line_close(&actor->line);

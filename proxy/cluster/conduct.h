@@ -52,6 +52,7 @@ struct operation {
 	char note[CONDUCT_NOTE];
 	const char *note_server;
 
+	bool has_claim; /* conduct_claim() */
 	void *own; /* of a failover or re-join: what it knows besides */
 	bool has_accord; /* accord.h */
 
@@ -81,6 +82,9 @@ bool conduct_init(struct operation *op, struct cluster *cluster, const struct op
 /* Closes the lines and wipes what they needed. */
 void conduct_fini(struct operation *op);
 struct actor *conduct_actor(struct operation *op, const char *name);
+/* Before anything is touched: whatever another Tandem still had under way on these servers is ended, and from here on each line is marked as this
+ * operation's, also one that is opened later, and is not opened any more once this Tandem has lost the lead. False with op->note. */
+bool conduct_claim(struct operation *op) __attribute__((warn_unused_result));
 /* Opens the line to a server. False: actor->line has the error. A line that is open already is kept. */
 bool conduct_open(struct operation *op, struct actor *actor) __attribute__((warn_unused_result));
 /* A line that was lost is opened again; false when the server cannot be reached. */

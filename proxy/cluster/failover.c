@@ -562,6 +562,8 @@ static bool release(struct operation *op)
 	struct gate_count count;
 	struct gtid_set fork;
 
+	if (!accord_stands(op))
+		return false;
 	if (!gtid_parse(op->fork, strlen(op->fork), &fork))
 		fork = (struct gtid_set){ .lost = true };
 	control_adopt(op->cluster, op->to->member, &fork);

@@ -11,6 +11,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/candidate.h \
 	proxy/cluster/catalog.c \
 	proxy/cluster/catalog.h \
+	proxy/cluster/claim.c \
+	proxy/cluster/claim.h \
 	proxy/cluster/cluster.c \
 	proxy/cluster/cluster.h \
 	proxy/cluster/conduct.c \

@@ -219,7 +219,7 @@ static bool recover_open(struct operation *op)
 	if (!control_begin(op->cluster, "recovery", busy))
 		return false;
 	/* It may have been ended while the grip was another's. */
-	judged = !recover_is_open(op) || recover_run(op);
+	judged = conduct_claim(op) && (!recover_is_open(op) || recover_run(op));
 	log_report("recovery", op->report);
 	control_end(op->cluster);
 	return judged;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/cluster/accord.h"
+#include "proxy/cluster/claim.h"
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/events.h"
 #include "proxy/cluster/preflight.h"
@@ -83,7 +84,8 @@ static bool prepare_lock(struct operation *op)
 {
 	op->locker = op->from->subject;
 	op->locker.line = &op->lock_line;
-	if (line_open(&op->lock_line, op->from->settings, &op->settings->monitor) && replication_prepare_lock(&op->locker))
+	if (line_open(&op->lock_line, op->from->settings, &op->settings->monitor) &&
+	    claim_take(&op->lock_line, op->from->subject.name, op->settings->cluster, CLAIM_FENCE) && replication_prepare_lock(&op->locker))
 		return true;
 	return conduct_fail(op, op->from, "it cannot be locked (is a backup running there?): %s", op->lock_line.error_text);
 }
@@ -278,6 +280,8 @@ static const struct step before[] = {
 
 static bool release(struct operation *op)
 {
+	if (!accord_stands(op))
+		return false;
 	control_adopt(op->cluster, op->to->member, NULL);
 	accord_release(op, "");
 	op->released_us = clock_us();

@@ -526,6 +526,18 @@ bool votes_is_leader(struct cluster *cluster)
 	return atomic_load(&cluster->votes->leads);
 }
 
+bool votes_stand(struct cluster *cluster)
+{
+	struct votes *v = cluster->votes;
+	bool stand;
+
+	pthread_mutex_lock(&v->lock);
+	count_votes(v, clock_ms());
+	stand = !v->always || (v->state == VOTE_LEAD && v->counted.mine >= v->counted.half);
+	pthread_mutex_unlock(&v->lock);
+	return stand;
+}
+
 bool votes_has_majority(struct cluster *cluster)
 {
 	return atomic_load(&cluster->votes->has_majority);

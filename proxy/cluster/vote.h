@@ -34,6 +34,9 @@ void votes_give(struct cluster *cluster);
 
 /* May this Tandem do by itself what only one may: fail over, bring servers back, degrade? Cheap; true where votes are not held all the time. */
 bool votes_is_leader(struct cluster *cluster);
+/* The same from a fresh count: also right in a process that has just stood still, where what was known has run out. For a step of an operation
+ * that must not be done by whoever has lost the lead. */
+bool votes_stand(struct cluster *cluster);
 /* The voters that answer this Tandem are more than half, and have voted for it. False where votes are not held all the time. Cheap. */
 bool votes_has_majority(struct cluster *cluster);
 /* Something was judged: the primary may be another one. Any thread. */
