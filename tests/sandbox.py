@@ -84,9 +84,11 @@ def wait_for(condition, timeout=20, what="condition", pause=0.01):
 
 
 def free_port():
-    """A port nobody listens on, below the range from which the kernel takes ports for outgoing connections."""
+    """A port nobody listens on, below the range from which the kernel takes ports for outgoing connections. The processes of
+    pytest-xdist (gw0, gw1, ...) have ports of their own: between this look and the bind nobody else takes it."""
+    share = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1")[2:])
     while True:
-        port = random.SystemRandom().randint(12000, 31999)
+        port = random.SystemRandom().randrange(12000 + share % 16, 32000, 16)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

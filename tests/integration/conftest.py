@@ -4,6 +4,9 @@
 primary in tests that ask where a read went. A test that breaks servers uses `heal`; a test that needs other settings starts
 its own sandbox.Tandem(cluster, {...}).
 
+`./dev test` runs the files in several processes side by side (pytest-xdist), each with its own servers; a test whose figures need an
+idle machine is marked `alone`.
+
 TANDEM_DIRECT=1 points every client at the primary instead: it shows that a test's own statements and expectations are sound
 (reads "on a replica" are then seen on the primary, and tests marked `proxy_only` are skipped).
 """
@@ -18,6 +21,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import rawmysql  # noqa: E402
+import room  # noqa: E402
 import sandbox  # noqa: E402
 
 DIRECT = bool(os.environ.get("TANDEM_DIRECT"))
@@ -44,6 +48,28 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "proxy_only: makes no sense straight against a server")
     config.addinivalue_line("markers", "memory: looks at figures that a sanitizer's allocator falsifies")
     config.addinivalue_line("markers", "core: the part that also runs under the sanitizers")
+    config.addinivalue_line("markers", "alone: no other test runs meanwhile")
+    if starts_others(config):
+        room.open_for_all()
+
+
+def pytest_unconfigure(config):
+    if starts_others(config):
+        room.close_for_all()
+
+
+def starts_others(config):
+    """Whether this process hands the tests out to others."""
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)  # before pytest-timeout looks at the clock
+def pytest_runtest_protocol(item):
+    if not hasattr(item.config, "workerinput"):
+        yield
+        return
+    with room.entered(alone=bool(item.get_closest_marker("alone"))):
+        yield
 
 
 def pytest_collection_modifyitems(items):

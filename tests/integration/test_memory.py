@@ -12,7 +12,7 @@ import pytest
 import rawmysql
 import sandbox
 
-pytestmark = [pytest.mark.proxy_only, pytest.mark.memory]
+pytestmark = [pytest.mark.proxy_only, pytest.mark.memory, pytest.mark.alone]
 MIB = 1 << 20
 
 
