@@ -51,6 +51,13 @@ static bool may_ask_at(const struct turn *t, const struct backend *home)
 	return t->meaning->target != SQL_TO_PRIMARY || !home->is_replica;
 }
 
+/* The session's list is empty, but not where FOUND_ROWS() is known: a question that comes there has to empty that one first, by what would be
+ * the newest SELECT. */
+static bool hides_found_rows(const struct client *c)
+{
+	return !is_live(c) && !c->list && c->found_rows_there && c->found_at && (c->diag_at != c->found_at || c->found_at->has_diagnostics);
+}
+
 /* The connection whose answer has to be known by value first; NULL: none. */
 static struct backend *to_freeze(const struct turn *t, unsigned questions)
 {
@@ -61,7 +68,7 @@ static struct backend *to_freeze(const struct turn *t, unsigned questions)
 		return c->diag_at; /* it may ask for ROW_COUNT, too */
 	if (list && (!may_ask_at(t, c->diag_at) || (found && c->found_at != c->diag_at)))
 		return c->diag_at;
-	if (found && !may_ask_at(t, c->found_at))
+	if ((found && !may_ask_at(t, c->found_at)) || (asks_list(t, questions) && hides_found_rows(c)))
 		return c->found_at;
 	return NULL;
 }

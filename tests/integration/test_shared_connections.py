@@ -211,3 +211,19 @@ def test_frozen_warnings_in_a_packet_are_all_told(one):
         client.query("SELECT CAST('a' AS SIGNED), CAST('b' AS SIGNED), CAST('c' AS SIGNED)")
         use_every_connection(one)
         assert len(client.query_all("SET @z = 1; SHOW WARNINGS")[1].rows) == 3
+
+
+def test_an_older_error_where_the_found_rows_are(one):
+    """The session's list is empty, on the replica; its only other connection still has one, and knows FOUND_ROWS()."""
+    with one.connect(database="hands") as client:
+        for question, answer in (("SHOW ERRORS", []), ("SELECT @@error_count", [(0,)]), ("SHOW COUNT(*) WARNINGS", [(0,)])):
+            client.query("BEGIN")
+            with pytest.raises(MysqlError):
+                client.query("SELECT 1 FROM")
+            client.query("COMMIT")
+            client.query("SELECT /* tandem: replica */ id FROM t ORDER BY id LIMIT 1")
+            client.query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            client.query("SELECT 1 UNION SELECT 10 ORDER BY 1")
+            assert client.query(question).rows == answer
+            client.query("SELECT FOUND_ROWS()")
+            client.query("COMMIT")
