@@ -438,6 +438,14 @@ class Server:
         state = self.row("SHOW SLAVE STATUS")
         return state.get("Slave_IO_Running") == "Yes" and state.get("Slave_SQL_Running") == "Yes"
 
+    def wait_replicating(self, timeout=30):
+        try:
+            wait_for(self.replicating, timeout, f"{self.name} to replicate")
+        except SandboxError as error:
+            state = self.row("SHOW SLAVE STATUS")
+            said = {name: value for name, value in state.items() if "Running" in name or "Error" in name or "State" in name}
+            raise SandboxError(f"{error}: {said}\n{tail(self.log, 10)}") from None
+
     def wait_position(self, position, timeout=30):
         if position and self.value(f"SELECT MASTER_GTID_WAIT('{position}', {timeout})") != 0:
             raise SandboxError(f"{self.name} did not reach {position}: {self.row('SHOW SLAVE STATUS')}")
@@ -536,7 +544,7 @@ class Cluster:
             if not server.replicating():
                 server.sql("STOP SLAVE")
                 server.sql("START SLAVE")
-                wait_for(server.replicating, 20, f"{server.name} to replicate")
+                server.wait_replicating()
         self.wait_synced()
 
     def close(self):

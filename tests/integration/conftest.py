@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import signal
 import sys
 import threading
 
@@ -49,6 +50,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "memory: looks at figures that a sanitizer's allocator falsifies")
     config.addinivalue_line("markers", "core: the part that also runs under the sanitizers")
     config.addinivalue_line("markers", "alone: no other test runs meanwhile")
+    # A shell ignores it in what it runs in the background, and so would we and all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if starts_others(config):
         room.open_for_all()
 
