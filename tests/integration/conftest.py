@@ -26,6 +26,7 @@ import room  # noqa: E402
 import sandbox  # noqa: E402
 
 DIRECT = bool(os.environ.get("TANDEM_DIRECT"))
+LONG = ("test_promotion.py", "test_failover.py", "test_partitions.py", "test_http2.py")  # begun late, they would end alone
 
 
 class Direct:
@@ -76,6 +77,7 @@ def pytest_runtest_protocol(item):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
         if DIRECT and item.get_closest_marker("proxy_only"):
             item.add_marker(pytest.mark.skip(reason="straight against a server"))
