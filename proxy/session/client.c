@@ -61,12 +61,18 @@ static const char *either(const struct client *c, const char *mariadb, const cha
 	return state_get(c->value, s, snapshot_variable(s, mariadb, strlen(mariadb)) ? mariadb : mysql);
 }
 
-/* "WHERE id IS NULL" finding the row just inserted, and information_schema.OPTIMIZER_TRACE. */
-static bool asks_about_last(const struct state *value, const struct snapshot *snapshot)
+/* "WHERE id IS NULL" finds the row just inserted. */
+static bool finds_last(const struct state *value, const struct snapshot *snapshot)
 {
 	const char *auto_null = state_get(value, snapshot, "sql_auto_is_null");
 
-	return !strcmp(auto_null, "ON") || !strcmp(auto_null, "1") || strstr(state_get(value, snapshot, "optimizer_trace"), "enabled=on");
+	return !strcmp(auto_null, "ON") || !strcmp(auto_null, "1");
+}
+
+/* information_schema.OPTIMIZER_TRACE. */
+static bool traces_last(const struct state *value, const struct snapshot *snapshot)
+{
+	return strstr(state_get(value, snapshot, "optimizer_trace"), "enabled=on");
 }
 
 /* Each server's own tables by their bare names. */
@@ -82,7 +88,8 @@ void client_digest_value(struct client *client)
 	client->sql = state_sql_context(client->value, client->worker->snapshot, client->multi_statements);
 	client->is_read_only = !strcmp(read_only, "ON") || !strcmp(read_only, "1");
 	client->is_serializable = !strcmp(either(client, "tx_isolation", "transaction_isolation"), "SERIALIZABLE");
-	client->reads_stay = asks_about_last(client->value, client->worker->snapshot) || schema_is_the_servers(client->value);
+	client->finds_last = finds_last(client->value, client->worker->snapshot);
+	client->reads_stay = client->finds_last || traces_last(client->value, client->worker->snapshot) || schema_is_the_servers(client->value);
 }
 
 /* ---- Receiving ---- */

@@ -93,6 +93,7 @@ struct client {
 	bool diag_open;		/* the last warnings or errors are still listed, at `diag_at` or in `list` */
 	bool asks_binary;	/* it has prepared a question about its last statement, into which no values can be written */
 	bool is_serializable;	/* by its isolation level */
+	bool finds_last;	/* sql_auto_is_null: "WHERE id IS NULL" finds the row just inserted, once */
 	bool reads_stay;	/* on the primary: its settings make reads ask about the statement before, or its schema is a server's */
 	bool wrote;		/* its open transaction, or else its last statement on the primary, may have written; see gate.c */
 	bool moving;		/* its transaction was lost, or it has a connection to an old primary: see move.c */

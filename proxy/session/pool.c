@@ -257,6 +257,8 @@ bool pool_can_steal(const struct backend *backend)
 		return false;
 	if (c->asks_binary && c->last == backend)
 		return false;
+	if (c->finds_last && c->has_last_id && c->last_id_at == backend) /* only this one knows whether it was found */
+		return false;
 	return !t || (t->backend != backend && t->wait != WAIT_CAPTURE);
 }
 

@@ -227,3 +227,18 @@ def test_an_older_error_where_the_found_rows_are(one):
             assert client.query(question).rows == answer
             client.query("SELECT FOUND_ROWS()")
             client.query("COMMIT")
+
+
+def test_the_inserted_row_is_found_once_by_null(two):
+    """With sql_auto_is_null: only the connection of the INSERT knows whether it has been found, and a reset does not make it forget."""
+    with two.connect(database="hands") as client, two.connect(database="hands") as other, two.connect(timeout=60) as third:
+        client.query("SET sql_auto_is_null = 1")
+        client.query("INSERT INTO t (v) VALUES ('null')")
+        assert client.query("SELECT v FROM t WHERE id IS NULL").rows == [("null",)]
+        other.query("BEGIN")
+        third.send_query("INSERT INTO hands.t (v) VALUES ('third')")  # there are two connections, and it can have neither
+        for _ in range(50):
+            assert client.query("SELECT v FROM t WHERE id IS NULL").rows == []
+        other.query("ROLLBACK")
+        assert third.read_result(False).affected == 1
+        client.query("DELETE FROM t WHERE v IN ('null', 'third')")
