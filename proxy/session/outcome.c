@@ -99,11 +99,19 @@ static void note_functions(struct turn *t)
 		client_note_statement(t->client, t->backend, &traces, t->text, t->text_len);
 }
 
+/* What no server understands has done nothing. A procedure may fail so after it has. */
+static bool was_not_understood(const struct turn *t)
+{
+	return t->client->error_code == ER_PARSE_ERROR && t->meaning->verb == SQL_OTHER && !(t->meaning->facts & SQL_F_MULTI);
+}
+
 /* What failed may have done half of its work, and said nothing of it. */
 static void note_failure(struct turn *t)
 {
 	struct client *c = t->client;
 
+	if (was_not_understood(t))
+		return;
 	c->probe = t->backend;
 	if (t->command != COM_STMT_PREPARE)
 		note_functions(t);

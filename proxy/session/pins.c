@@ -209,6 +209,13 @@ static bool ends_oneshot(const struct client *c, const struct sql_meaning *m, co
 	}
 }
 
+/* A READ ONLY block may have left something on a replica that only that connection knows. It is given up for what a statement that writes leaves
+ * on the primary. */
+static struct backend *pinned_at(const struct client *c, struct backend *b)
+{
+	return !c->pinned || (c->pinned->is_replica && !b->is_replica) ? b : c->pinned;
+}
+
 void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text,
 			   size_t len)
 {
@@ -240,7 +247,7 @@ void client_note_statement(struct client *client, struct backend *backend, const
 		client->last_id_at = backend;
 		client->last_id_lost = false;
 	}
-	client->pinned = client_is_pinned(client) ? (client->pinned ? client->pinned : backend) : NULL;
+	client->pinned = client_is_pinned(client) ? pinned_at(client, backend) : NULL;
 	if (backend && client->pinned == backend)
 		backend->tainted = true;
 }

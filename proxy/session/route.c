@@ -460,7 +460,7 @@ static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 		return c->trx;
 	if (t->statement && t->statement->opened)
 		return t->statement->opened;
-	if (client_pins_all(c))
+	if (client_pins_all(c) && (c->pins->oneshot || suits(t, c->pinned)))
 		return c->pinned;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
 		return suits(t, c->last_id_at) ? c->last_id_at : NULL; /* else it is brought along */

@@ -242,3 +242,21 @@ def test_the_inserted_row_is_found_once_by_null(two):
         other.query("ROLLBACK")
         assert third.read_result(False).affected == 1
         client.query("DELETE FROM t WHERE v IN ('null', 'third')")
+
+
+@pytest.mark.parametrize("failing", ["SELEC 1", "CALL writes_one()", "CALL nosuch()", "EXECUTE IMMEDIATE 'DELETE FROM t'"])
+@pytest.mark.parametrize("begin", [["START TRANSACTION READ ONLY"], ["SET SESSION TRANSACTION READ ONLY", "SET autocommit = 0"]],
+                         ids=["block", "session"])
+def test_what_fails_in_a_read_only_block_does_not_keep_the_session_there(one, cluster, begin, failing):
+    with one.connect(database="hands") as client:
+        client.query("CREATE OR REPLACE PROCEDURE writes_one() UPDATE t SET n = n + 1 WHERE id = 3")
+        cluster.wait_synced()
+        for statement in [*begin, "SELECT COUNT(*) FROM t"]:
+            client.query(statement)
+        with pytest.raises(MysqlError):
+            client.query(failing)
+        for statement in ("ROLLBACK", "SET autocommit = 1", "SET SESSION TRANSACTION READ WRITE"):
+            client.query(statement)
+        assert client.query("UPDATE t SET n = n + 1 WHERE id = 2").affected == 1
+        client.query("CREATE TEMPORARY TABLE behind (a INT) SELECT 3 AS a")
+        assert client.query("SELECT a FROM behind").value == 3
