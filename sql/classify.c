@@ -191,6 +191,21 @@ void sql_classify(const struct sql_context *context, const char *text, size_t le
 	finish(&s, len, out);
 }
 
+size_t sql_first_part(const struct sql_context *context, const char *text, size_t len)
+{
+	struct sql_meaning ignored;
+	struct scan s;
+
+	scan_init(&s, context, text, len, &ignored);
+	if (!context->multi_statements || scan_at_end(&s))
+		return len;
+	scan_statement(&s);
+	scan_skip_rest(&s);
+	if (s.now->kind != TOKEN_SEMICOLON || s.lexer.doubt || s.lexer.unterminated)
+		return len;
+	return s.now->at;
+}
+
 unsigned sql_set_names(const struct sql_context *context, const char *text, size_t len, struct sql_span *out, unsigned size)
 {
 	struct set_names names = {.out = out, .size = size};

@@ -194,6 +194,10 @@ enum sql_found sql_found_after(const struct sql_meaning *meaning, const char *te
 /* Judges `len` bytes. Never fails; what it does not understand is SQL_OTHER to the primary. */
 void sql_classify(const struct sql_context *context, const char *text, size_t len, struct sql_meaning *out);
 
+/* The length of the first statement of the text, without the semicolon behind it. `len`: there is no other behind that, or the text might be cut
+ * in another way by its server. */
+size_t sql_first_part(const struct sql_context *context, const char *text, size_t len);
+
 /* What a routine's body (the text after the header, as information_schema.routines.routine_definition gives it) may do to its
  * connection and the server: the union of the facts of its statements, SQL_F_OPAQUE when it cannot be proven (dynamic SQL), and whether
  * it writes. Calls to other routines are listed in out->functions. out->target is SQL_TO_REPLICA only when it provably only reads. */

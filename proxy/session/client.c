@@ -8,6 +8,7 @@
 #include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/named.h"
+#include "proxy/session/parts.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
 #include "proxy/session/turn.h"
@@ -362,6 +363,7 @@ void client_free(struct client *c)
 	client_pins_clear(c);
 	free(c->pins);
 	free(c->uvars);
+	parts_free(c);
 	freeze_forget_list(c);
 	free(c->seen);
 	free(c->host);
@@ -399,7 +401,7 @@ void client_fatal_seq(struct client *client, uint16_t code, const char *sqlstate
 
 void client_fatal(struct client *client, uint16_t code, const char *sqlstate, const char *message)
 {
-	client_fatal_seq(client, code, sqlstate, message, client->turn ? 1 : 0);
+	client_fatal_seq(client, code, sqlstate, message, client->turn ? (uint8_t)(client->turn->seq_before + 1) : 0);
 }
 
 /* ---- Connections ---- */

@@ -19,6 +19,7 @@
 
 struct frozen_list;
 struct named;
+struct parts;
 struct turn;
 struct worker;
 struct login;
@@ -116,6 +117,7 @@ struct client {
 	struct backend *pinned;	   /* the connection the pins are about; NULL: none held */
 	const struct server *read_at; /* the replica it read on last, how far that was not being known; NULL: none since. Compared, never looked into */
 	struct gtid_set *seen;	   /* this session's own token beyond its account's; NULL: none */
+	struct parts *parts;	   /* the statements of a packet that run one by one; NULL: none, as nearly always */
 	struct replay *replay;	   /* what its open transaction has said so far; NULL: none is open, or nothing is known of it */
 	struct upload upload;
 	/* From here on what most statements do not look at. */

@@ -4,6 +4,7 @@
 
 #include "proxy/session/execute.h"
 #include "proxy/session/named.h"
+#include "proxy/session/parts.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
 #include "sql/recall.h"
@@ -82,10 +83,22 @@ static bool kills_session(struct turn *t)
 	return true;
 }
 
+/* False: it has ended. */
+static bool judge_parts(struct turn *t)
+{
+	enum parts_cut cut = parts_judge(t);
+
+	if (cut == PARTS_CUT)
+		judge_text(t);
+	return cut != PARTS_LOST;
+}
+
 static bool on_query(struct turn *t)
 {
 	judge_text(t);
 	t->reply = REPLY_RESULT;
+	if ((t->meaning->facts & SQL_F_MULTI || t->client->parts) && !judge_parts(t))
+		return false;
 	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
 		judge_execute(t);
 	return !kills_session(t);

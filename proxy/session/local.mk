@@ -35,6 +35,8 @@ libsession_a_SOURCES = \
 	proxy/session/outcome.c \
 	proxy/session/output.c \
 	proxy/session/output.h \
+	proxy/session/parts.c \
+	proxy/session/parts.h \
 	proxy/session/pins.c \
 	proxy/session/pool.c \
 	proxy/session/pool.h \

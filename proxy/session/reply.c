@@ -7,6 +7,7 @@
 
 #include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
+#include "proxy/session/parts.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
 #include "proxy/session/tracking.h"
@@ -196,6 +197,8 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 	turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
 	if (t->recorded)
 		replay_note_ok(t, &ok, item->ends_rows);
+	if (t->more_parts)
+		ok.status |= SERVER_MORE_RESULTS_EXISTS;
 	if (item->ends_rows && is_classic(c))
 		pass_eof(c, ok.warnings, ok.status, item->seq);
 	else
@@ -389,6 +392,8 @@ static void end_forward(struct backend *b, const struct expect *e)
 	now_ready(b);
 	if (t && t->backend == b) {
 		t->failed = e->failed;
+		if (t->more_parts)
+			parts_note_end(b->client, (uint8_t)(b->walker.next_seq + b->walker.seq_shift - 1));
 		turn_done(t);
 	}
 }
@@ -500,6 +505,13 @@ static bool wants_cursor(struct backend *b)
 	       t->packet[FLAGS_AT] != 0;
 }
 
+static void begin_walk(struct backend *b, const struct turn *t)
+{
+	if (t->is_long)
+		wire_walk_after_long_command(&b->walker);
+	b->walker.seq_shift = t->seq_before;
+}
+
 /* Walks one reply. False: the bytes are used up or the connection is dead. */
 static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 {
@@ -508,8 +520,8 @@ static bool walk_reply(struct backend *b, uint8_t **bytes, size_t *len)
 		b->walking = true;
 		if (!wants_cursor(b))
 			wire_walk_no_cursor(&b->walker);
-		if (head_expect(b)->what == EXPECT_FORWARD && b->client && b->client->turn && b->client->turn->is_long)
-			wire_walk_after_long_command(&b->walker);
+		if (head_expect(b)->what == EXPECT_FORWARD && b->client && b->client->turn)
+			begin_walk(b, b->client->turn);
 	}
 	wire_walk_feed(&b->walker, *bytes, *len);
 	for (;;) {

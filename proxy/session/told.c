@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "proxy/session/freeze.h"
+#include "proxy/session/parts.h"
 #include "proxy/session/question.h"
 #include "proxy/session/turn.h"
 #include "proxy/session/worker.h"
@@ -115,13 +116,13 @@ static void pass(struct shown *s, struct wire_bytes payload)
 	output_packet_end(&s->client->worker->out, &w);
 }
 
-static void pass_end(struct shown *s)
+static void pass_end(struct shown *s, uint16_t more)
 {
 	struct client *c = s->client;
 	const uint16_t not_lasting = SERVER_SESSION_STATE_CHANGED | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS |
 				     SERVER_STATUS_LAST_ROW_SENT | SERVER_STATUS_NO_INDEX_USED |
 				     SERVER_STATUS_NO_GOOD_INDEX_USED;
-	struct wire_ok ok = { .header = 0xfe, .status = c->status & (uint16_t)~not_lasting };
+	struct wire_ok ok = { .header = 0xfe, .status = (c->status & (uint16_t)~not_lasting) | more };
 	struct wire_writer w = output_packet(&c->worker->out, 32);
 
 	if (c->capabilities & CLIENT_DEPRECATE_EOF)
@@ -157,7 +158,7 @@ static void show_list(struct turn *t)
 {
 	struct client *c = t->client;
 	struct wire_reader at = wire_reader(buf_head(&c->list->shown), buf_len(&c->list->shown));
-	struct shown s = { .client = c, .seq = 1 };
+	struct shown s = { .client = c, .seq = (uint8_t)(t->seq_before + 1) };
 	struct wire_bytes payload;
 	unsigned long offset, count;
 	bool errors = turn_text_has(t, "errors");
@@ -174,9 +175,10 @@ static void show_list(struct turn *t)
 		pass(&s, payload);
 		count -= n > 3;
 		if (n == 3 && !(c->capabilities & CLIENT_DEPRECATE_EOF))
-			pass_end(&s);
+			pass_end(&s, 0);
 	}
-	pass_end(&s);
+	pass_end(&s, t->more_parts ? SERVER_MORE_RESULTS_EXISTS : 0);
+	parts_note_end(c, (uint8_t)(s.seq - 1));
 	output_flush(&c->worker->out);
 	c->row_count = -1;
 	turn_answered(t);

@@ -14,6 +14,7 @@
 #include "proxy/session/freeze.h"
 #include "proxy/session/gate.h"
 #include "proxy/session/move.h"
+#include "proxy/session/parts.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
 #include "proxy/session/tracking.h"
@@ -155,6 +156,7 @@ void turn_answered(struct turn *turn)
 {
 	struct client *c = turn->client;
 	struct backend *b = turn->backend;
+	bool more = turn->more_parts && !turn->failed;
 
 	turn_unpark(turn);
 	if (b && b->shows_timeout && b->state == BACKEND_READY)
@@ -180,6 +182,12 @@ void turn_answered(struct turn *turn)
 	} else if (b) {
 		pool_spare(b);
 	}
+	if (more) {
+		parts_next(c);
+		return;
+	}
+	if (c->parts)
+		parts_end(c);
 	if (c->draining && !c->trx) {
 		client_close(c, "draining");
 		return;
@@ -219,7 +227,9 @@ void turn_fail(struct turn *turn, uint16_t code, const char *sqlstate, const cha
 		return;
 	}
 	if (!turn->no_reply)
-		client_send_error(c, code, sqlstate, message, turn->is_long ? (uint8_t)(c->upload.last_seq + 1) : 1);
+		client_send_error(c, code, sqlstate, message,
+				  turn->is_long ? (uint8_t)(c->upload.last_seq + 1) : (uint8_t)(turn->seq_before + 1));
+	turn->failed = true;
 	turn_answered(turn);
 }
 
@@ -231,13 +241,16 @@ void turn_ok(struct turn *turn)
 	const uint16_t lasting = SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_STATUS_NO_BACKSLASH_ESCAPES |
 				 SERVER_STATUS_IN_TRANS_READONLY | SERVER_STATUS_ANSI_QUOTES;
 	struct wire_ok ok = { .status = c->status & lasting };
+	uint8_t seq = (uint8_t)(turn->seq_before + 1);
 
+	ok.status |= turn->more_parts ? SERVER_MORE_RESULTS_EXISTS : 0;
 	if (turn->command == COM_SET_OPTION && !(c->capabilities & CLIENT_DEPRECATE_EOF))
-		wire_put_eof(&w, 0, ok.status, 1);
+		wire_put_eof(&w, 0, ok.status, seq);
 	else
-		wire_put_ok(&w, &ok, c->capabilities, 1);
+		wire_put_ok(&w, &ok, c->capabilities, seq);
 	if (!turn->no_reply)
 		io_send(&c->io, w.data, w.len);
+	parts_note_end(c, seq);
 	turn_answered(turn);
 }
 

@@ -62,6 +62,8 @@ struct turn {
 	bool told_read_only; /* of a refusal that the server has listed under another number */
 	bool wants_values; /* its statement may look at the session's variables or LAST_INSERT_ID() */
 	bool list_saved; /* the list was frozen for it, and may have been made again: once is enough */
+	bool more_parts;   /* there is more behind it in its packet, which is not sent with it: see parts.h */
+	uint8_t seq_before; /* the number of the last packet of the reply to what stood in front of it */
 	uint8_t diagnosed; /* how often diagnose_begin() has looked at it */
 	bool held;	    /* waits for the gate */
 	bool recorded;	    /* its reply is hashed for the record of its transaction */

@@ -32,7 +32,7 @@ def narrow(cluster, connections):
     if DIRECT:
         return contextlib.nullcontext(Direct(cluster))
     limits = {f"server {server.name}": {"address": server.address, "max_connections": connections} for server in cluster.servers}
-    return sandbox.Tandem(cluster, {"tandem": {"threads": 1}, **limits})
+    return sandbox.Tandem(cluster, {"tandem": {"threads": 1}, "proxy": {"causal_wait": "5s"}, **limits})
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +227,58 @@ def test_an_older_error_where_the_found_rows_are(one):
             assert client.query(question).rows == answer
             client.query("SELECT FOUND_ROWS()")
             client.query("COMMIT")
+
+
+PACKETS_IN_A_BLOCK = [
+    "SELECT id FROM t WHERE id < 3; COMMIT; INSERT INTO t (v) VALUES ('part'); SELECT ROW_COUNT(), v FROM t WHERE v = 'part'",
+    "SELECT 1; INSERT INTO t (v) VALUES ('part'); SELECT 2",
+    "ROLLBACK; UPDATE t SET n = n + 1 WHERE id = 3; SELECT nosuch FROM t; SELECT 3",
+    "SELECT nosuch FROM t; COMMIT; INSERT INTO t (v) VALUES ('part')",
+    "BEGIN; UPDATE t SET n = n + 1 WHERE id = 3; COMMIT; SELECT n > 0 FROM t WHERE id = 3;",
+    "SELECT 1/0; SHOW WARNINGS; COMMIT; DELETE FROM t WHERE v = 'part'; DO 0; ; SELECT 4",
+    "COMMIT; START TRANSACTION READ ONLY; DELETE FROM t WHERE v = 'part'",
+    "COMMIT; DELETE FROM t WHERE v = 'part'; CREATE TEMPORARY TABLE p (a INT) SELECT 7 AS a; SELECT a FROM p; DROP TEMPORARY TABLE p",
+    "SELECT 'a;b' /* ; */; COMMIT ; -- ;\n SELECT \";\"; INSERT INTO t (v) VALUES ('part') ; ;",
+    "SELECT NOT a FROM (SELECT 1 AS a) AS b; COMMIT; SELEC 1",
+    "COMMIT; KILL QUERY 1; SELECT 5",
+]
+
+
+LASTING = rawmysql.STATUS_IN_TRANS | rawmysql.STATUS_AUTOCOMMIT | rawmysql.STATUS_MORE_RESULTS
+
+
+def told(client, text):
+    """All that a packet is answered with, up to the error."""
+    client.send_query(text)
+    replies = []
+    try:
+        while True:
+            result = client.read_result(False)
+            replies.append((result.affected, result.rows, result.warnings, result.status & LASTING))
+            if not result.status & rawmysql.STATUS_MORE_RESULTS:
+                return replies
+    except MysqlError as error:
+        return replies + [(error.number, error.state, error.text)]
+
+
+@pytest.mark.parametrize("capabilities", [rawmysql.CLASSIC, MODERN], ids=["classic", "modern"])
+@pytest.mark.parametrize("begin", [["START TRANSACTION READ ONLY"], ["SET SESSION TRANSACTION READ ONLY", "SET autocommit = 0"]],
+                         ids=["block", "session"])
+def test_a_packet_that_writes_behind_a_read_only_block(one, cluster, capabilities, begin):
+    """The block is on a replica: what stands behind its end in the same packet is not."""
+    more = {"database": "hands", "capabilities": capabilities | rawmysql.CLIENT_MULTI_STATEMENTS}
+    with one.connect(**more) as client, cluster.primary.connect("app", "app", **more) as model:
+        for packet in PACKETS_IN_A_BLOCK + ["SET autocommit = 1; SET SESSION TRANSACTION READ WRITE; INSERT INTO t (v) VALUES ('part')"]:
+            cluster.wait_synced()
+            answers = []
+            for side in (client, model):
+                for statement in [*begin, "SELECT COUNT(*) FROM t"]:
+                    side.query(statement)
+                answers.append(told(side, packet))
+                assert side.query("SELECT 'alive'").value == "alive"
+                for statement in ("ROLLBACK", "SET autocommit = 1", "SET SESSION TRANSACTION READ WRITE", "DELETE FROM t WHERE v = 'part'"):
+                    side.query(statement)
+            assert answers[0] == answers[1], packet
 
 
 def test_the_inserted_row_is_found_once_by_null(two):
