@@ -24,7 +24,7 @@ enum {
 	APPLY_DEFAULT_MS = 60000,
 	APPLIER_START_MS = 500, /* an applying thread that cannot go on says so by then */
 	LOOK_PAUSE_MS = 5,
-	RELEASE_MS = 1000, /* workers adopt within a millisecond; one that does not must not hold up the others for ever */
+	WORKERS_MS = 1000,
 	UNFIT_BYTES = 200,
 };
 
@@ -331,10 +331,25 @@ static bool begin_journal(struct operation *op)
 }
 
 /* They see the same primary gone, and hold what would be sent to it, or to another. What they told their clients counts as a loss, too. */
-static bool hold_peers(struct operation *op)
+/* Until every worker has heard of it, which takes a millisecond: one that does not must not hold up the others for ever. */
+static void await_workers(struct operation *op)
 {
-	bool ok = accord_clear(op, true);
+	uint64_t end = clock_ms() + WORKERS_MS;
+	struct gate_count count;
 
+	while (!control_count(op->cluster, &count) && clock_ms() < end)
+		control_wait_moved(op->cluster, LOOK_PAUSE_MS);
+}
+
+/* From here on no client is told of a write that the old primary still answers: what is chosen is measured against what was told before. The
+ * gate stays closed until every worker has clamped its tokens: one that did it later would clamp what another has written meanwhile. */
+static bool hold_answers(struct operation *op)
+{
+	bool ok;
+
+	control_set_gate(op->cluster, GATE_TAKEOVER);
+	await_workers(op);
+	ok = accord_clear(op, true);
 	gtid_board_read(&op->from->member->server->acknowledged, &takeover_of(op)->terms.acknowledged);
 	return ok;
 }
@@ -521,10 +536,8 @@ static bool set_semi_sync(struct operation *op)
 	return semisync_take_over(op, count_followers(op));
 }
 
-/* Closed until every worker has clamped its tokens: one that did it later would clamp what another has written meanwhile. */
 static bool stop_link(struct operation *op)
 {
-	control_set_gate(op->cluster, GATE_SEALED);
 	return replication_stop(&op->to->subject) || conduct_fail_line(op, op->to, "STOP SLAVE");
 }
 
@@ -542,7 +555,7 @@ static bool read_fork(struct operation *op)
 
 static const struct step before[] = {
 	{ "journal", begin_journal, NULL },
-	{ "peers", hold_peers, NULL },
+	{ "answers", hold_answers, NULL },
 	{ "fence", fence, NULL },
 	{ "appliers", start_appliers, NULL },
 	{ "receivers", stop_receivers, restart_receivers },
@@ -558,8 +571,6 @@ static const struct step before[] = {
 
 static bool release(struct operation *op)
 {
-	uint64_t end = clock_ms() + RELEASE_MS;
-	struct gate_count count;
 	struct gtid_set fork;
 
 	if (!accord_stands(op))
@@ -567,8 +578,7 @@ static bool release(struct operation *op)
 	if (!gtid_parse(op->fork, strlen(op->fork), &fork))
 		fork = (struct gtid_set){ .lost = true };
 	control_adopt(op->cluster, op->to->member, &fork);
-	while (!control_count(op->cluster, &count) && clock_ms() < end)
-		control_wait_moved(op->cluster, LOOK_PAUSE_MS);
+	await_workers(op);
 	control_set_gate(op->cluster, GATE_OPEN);
 	accord_release(op, op->fork);
 	op->released_us = clock_us();

@@ -237,6 +237,8 @@ void cluster_enthrone(struct cluster *cluster, struct member *primary)
 	cluster->root = verdict.primary;
 	cluster->lease_id = cluster->trusted_id = primary->seen.server_id;
 	cluster->trusted_until_ms = clock_ms() + LEASE_OWN_MS(cluster->settings->monitor.lease_ms);
+	if (cluster->trusted_until_ms > atomic_load(&cluster->writes_until_ms))
+		atomic_store(&cluster->writes_until_ms, cluster->trusted_until_ms);
 	for (size_t i = 0; i < cluster->member_count; i++) {
 		struct member *m = cluster->members[i];
 

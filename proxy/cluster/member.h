@@ -145,6 +145,7 @@ struct cluster {
 	/* vote.c: */
 	bool has_lease;	   /* writes need one */
 	uint32_t lease_id; /* server id of the primary for which it is good now; 0 none */
+	_Atomic uint64_t writes_until_ms; /* see struct snapshot */
 	uint32_t heard_id; /* of the primary, as whoever leads says; 0: nobody does, or this Tandem leads */
 	uint32_t trusted_id; /* an operation has just made it the primary: good without votes until */
 	uint64_t trusted_until_ms; /* clock_ms() */

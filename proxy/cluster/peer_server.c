@@ -174,7 +174,7 @@ static bool answer_hold(struct caller *c, const json_t *message)
 
 	if (!c->holds && !begin_hold(c, message, why, sizeof(why)))
 		return refuse(c, why);
-	set_gate(c, gate && !strcmp(gate, "hold") ? GATE_HOLD : GATE_SEALED);
+	set_gate(c, c->is_failover ? GATE_TAKEOVER : gate && !strcmp(gate, "hold") ? GATE_HOLD : GATE_SEALED);
 	while ((!control_count(c->peers->cluster, &count) || count.open_writes) && clock_ms() < until)
 		control_wait_moved(c->peers->cluster, 2);
 	answer = peers_make_state(c->peers->cluster, "held");

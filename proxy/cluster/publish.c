@@ -109,6 +109,7 @@ struct snapshot *cluster_make_snapshot(struct cluster *cluster)
 	s->settings = settings_ref(cluster->settings);
 	s->primary = cluster->primary;
 	s->gate = gate_of(cluster);
+	s->writes_until_ms = cluster->has_lease ? &cluster->writes_until_ms : NULL;
 	if (!cluster->gate_number)
 		cluster->gate_number = s->number;
 	s->fork_number = cluster->fork_number;

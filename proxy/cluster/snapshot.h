@@ -35,14 +35,16 @@ enum server_health {
 
 /*
  * The hold of a promotion. HOLD: no new transaction and no autocommit write is sent; transactions already open go on, so that those
- * that have written can end. SEALED: no write at all is sent, not even in an open transaction. SHUT: this Tandem does not know whether
- * another one has made another server the primary meanwhile (vote.h), so nothing of an open transaction is sent either, nor its COMMIT.
- * Reads pass always.
+ * that have written can end. SEALED: no write at all is sent, not even in an open transaction. TAKEOVER: a failover is under way, so nothing
+ * of an open transaction is sent either, nor its COMMIT, and what the old primary still answers to a write is not believed: it may come too
+ * late to be in what the new one has. SHUT: nothing is sent either, because this Tandem does not know whether another one has made another
+ * server the primary meanwhile (vote.h). Reads pass always.
  */
 enum gate {
 	GATE_OPEN,
 	GATE_HOLD,
 	GATE_SEALED,
+	GATE_TAKEOVER,
 	GATE_SHUT,
 };
 
@@ -141,6 +143,9 @@ struct snapshot {
 	int primary; /* index, -1 when there is none */
 	char *primary_why; /* when -1: the reason, for logs and error messages */
 	enum gate gate;
+	/* The longest that a lease was ever good, as clock_ms(): nobody else makes another server the primary before. What is answered to a write
+	 * after it is not believed. NULL: writes need no lease. */
+	const _Atomic uint64_t *writes_until_ms;
 	/* The last failover: tokens of sessions and accounts above `fork` are clamped to it, once per fork_number. 0: none yet. A planned
 	 * promotion loses nothing and does not touch it: that is seen by another primary. */
 	uint64_t fork_number;

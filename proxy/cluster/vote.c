@@ -389,6 +389,9 @@ static void tell_cluster(struct votes *v, const struct scene *s, uint64_t until,
 	c->has_lease = v->always;
 	c->lease_id = id;
 	c->heard_id = heard;
+	/* Votes that were taken back (a leader that died) end the lease at once, but whoever leads next waits as long as it was to last. */
+	if (until > atomic_load(&c->writes_until_ms))
+		atomic_store(&c->writes_until_ms, until);
 	c->changed |= changed;
 	pthread_mutex_unlock(&c->lock);
 	if (changed)

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/session/replay.h"
 #include "proxy/session/worker.h"
 
 /* What a client has in the way of a promotion: bits of client->gate_share. */
@@ -110,11 +111,49 @@ static bool must_wait(const struct turn *t)
 
 	if (gate == GATE_OPEN || t->task == TASK_VERIFY)
 		return false;
-	if (gate == GATE_SHUT && c->trx && !c->trx->is_replica && c->wrote)
+	if (gate >= GATE_TAKEOVER && c->trx && !c->trx->is_replica && c->wrote)
 		return t->is_long || t->meaning->verb != SQL_ROLLBACK;
 	if (c->trx)
 		return gate >= GATE_SEALED && !c->trx->is_replica && !c->wrote && gate_may_write(t);
 	return gate_may_write(t) || opens_transaction(t) || would_pin(t);
+}
+
+/* ---- Believing ---- */
+
+/* Another server was made the primary without it, or this one has lost its place while nobody else is known. */
+static bool is_deposed(const struct snapshot *s, const struct backend *b)
+{
+	int index = b->pool->index;
+
+	if (index < 0)
+		return false;
+	return s->primary >= 0 ? s->primary != index : s->servers[index].role == ROLE_STRAY;
+}
+
+/* By the clock: a process that stood still finds answers before it hears that the lease is over. */
+static bool is_lease_over(const struct snapshot *s)
+{
+	return s->writes_until_ms && clock_ms() >= atomic_load(s->writes_until_ms);
+}
+
+bool gate_is_lost_write(const struct turn *turn)
+{
+	const struct backend *b = turn->backend;
+
+	return turn->wait == WAIT_REPLY && b && !b->is_replica && turn->client->wrote && is_deposed(turn->client->worker->snapshot, b);
+}
+
+bool gate_doubts(const struct turn *turn, const struct wire_ok *ok)
+{
+	const struct snapshot *s = turn->client->worker->snapshot;
+	const struct backend *b = turn->backend;
+
+	if (b->is_replica || !turn->client->wrote)
+		return false;
+	/* An open transaction is run again, or fails, at its end. */
+	if (ok->status & SERVER_STATUS_IN_TRANS && !replay_may_have_ended(turn))
+		return false;
+	return s->gate == GATE_TAKEOVER || is_lease_over(s) || is_deposed(s, b);
 }
 
 /* ---- Waiting ---- */

@@ -21,6 +21,12 @@ void gate_note_sent(struct turn *turn);
 /* Its statement, which opens a transaction and may have ended one before, was answered with OK. */
 void gate_note_opened(struct turn *turn);
 
+/* Its statement is under way, may have written, and its server is no longer the primary: whatever is answered is not to be believed. */
+bool gate_is_lost_write(const struct turn *turn) __attribute__((cold));
+/* The same of an OK that has come: what it says is stored may not be where the next primary has it, since a failover is under way or may be.
+ * (A planned promotion lets writes end before it begins.) */
+bool gate_doubts(const struct turn *turn, const struct wire_ok *ok);
+
 /* Must this turn wait for the gate? Then it does, until the snapshot in which the gate is open again, or until it gives up. */
 bool gate_holds(struct turn *turn) __attribute__((cold));
 /* A held turn no longer waits. */

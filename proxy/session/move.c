@@ -78,12 +78,26 @@ static void cut_tokens(struct worker *w)
 			    (unsigned long long)s->fork_number, cut);
 }
 
+/* What a server that was deposed says of a write is no use, and it may say nothing for long. */
+static void lose_writes(struct worker *w)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&w->clients); c; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->turn && gate_is_lost_write(c->turn))
+			backend_lost(c->turn->backend, "another server has become the primary meanwhile", 0, NULL, NULL);
+	}
+}
+
 void move_adopt(struct worker *worker)
 {
 	const struct snapshot *s = worker->snapshot;
 	struct client *c, *next;
 
 	cut_tokens(worker);
+	if (s->primary < 0 || s->servers[s->primary].server != worker->primary)
+		lose_writes(worker);
 	if (s->primary < 0 || s->servers[s->primary].server == worker->primary)
 		return;
 	worker->primary = s->servers[s->primary].server;

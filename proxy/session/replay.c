@@ -229,13 +229,13 @@ static bool is_tame_call(const struct turn *t)
 }
 
 /* May it have ended the transaction, so that, with its answer lost, nobody knows what became of it? */
-static bool may_have_ended(const struct turn *t)
+bool replay_may_have_ended(const struct turn *turn)
 {
-	const struct sql_meaning *m = t->meaning;
+	const struct sql_meaning *m = turn->meaning;
 
 	if (m->verb == SQL_CALL)
-		return !is_tame_call(t);
-	return t->is_long || m->facts & (SQL_F_ENDS_TRX | SQL_F_OPENS_TRX | SQL_F_SETS_AUTOCOMMIT | SQL_F_OPAQUE) ||
+		return !is_tame_call(turn);
+	return turn->is_long || m->facts & (SQL_F_ENDS_TRX | SQL_F_OPENS_TRX | SQL_F_SETS_AUTOCOMMIT | SQL_F_OPAQUE) ||
 	       m->verb == SQL_EXECUTE || m->verb == SQL_OTHER;
 }
 
@@ -254,7 +254,7 @@ static const char *unfit_statement(const struct turn *t)
 		return "a statement of it was too long to be kept";
 	if (t->command == COM_STMT_FETCH || t->command == COM_STMT_SEND_LONG_DATA || t->command == COM_STMT_RESET || t->cursor_open)
 		return "it used a cursor or long data";
-	if (may_have_ended(t) && (t->failed || !is_plain_begin(t)))
+	if (replay_may_have_ended(t) && (t->failed || !is_plain_begin(t)))
 		return "a statement of it may have ended one transaction and begun another";
 	if (t->meaning->facts & outside || t->meaning->verb == SQL_LOCK_TABLES)
 		return "it used locks, temporary tables, sequences or the like";
@@ -341,7 +341,7 @@ static bool is_opening(const struct client *c, const struct backend *b)
 	const struct turn *t = c->turn;
 
 	return !c->trx && t && t->backend == b && t->wait == WAIT_REPLY && t->recorded && !t->passed &&
-	       (is_plain_begin(t) || !may_have_ended(t));
+	       (is_plain_begin(t) || !replay_may_have_ended(t));
 }
 
 bool replay_outlives(struct client *client, struct backend *backend)
@@ -391,7 +391,7 @@ bool replay_takes_over(struct turn *turn, bool sent)
 	}
 	if (!replay_is_lost(c) || turn->passed)
 		return false;
-	if (sent && !r->opening && may_have_ended(turn) && !is_plain_rollback(turn)) {
+	if (sent && !r->opening && replay_may_have_ended(turn) && !is_plain_rollback(turn)) {
 		bool whole = r->whole;
 
 		leave_transaction(c);

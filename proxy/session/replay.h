@@ -33,6 +33,8 @@ bool replay_takes_over(struct turn *turn, bool sent) __attribute__((cold));
 bool replay_refused(struct turn *turn) __attribute__((cold));
 /* The transaction is open on a server that is no longer the primary, and this statement needs one. */
 void replay_move(struct turn *turn) __attribute__((cold));
+/* May the turn's statement have ended a transaction? When in doubt, yes. */
+bool replay_may_have_ended(const struct turn *turn);
 bool replay_is_lost(const struct client *client);
 /* The client's next statement after a loss: waits, runs the transaction again, or ends the turn. True when the turn is not to go on now. */
 bool replay_stops(struct turn *turn) __attribute__((cold));

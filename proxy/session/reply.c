@@ -193,6 +193,10 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 		protocol_error(b, "malformed OK");
 		return;
 	}
+	if (gate_doubts(t, &ok)) {
+		backend_lost(b, "the answer came when its server was, or may have been, no longer the primary", 0, NULL, NULL);
+		return;
+	}
 	tracking_adopt(c, b, &ok);
 	turn_saw_ok(t, &ok, item->ends_rows, b->walker.rows);
 	if (t->recorded)

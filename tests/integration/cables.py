@@ -4,22 +4,17 @@
         cables.port("t1-db1")                # where the way begins
         cables.cut("t1-db1"); cables.join()  # everything is swallowed; what was swallowed arrives
 """
-import pathlib
 import selectors
 import socket
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-import sandbox  # noqa: E402
-
 
 class Cables:
     def __init__(self, ways):
-        self.ports = {name: sandbox.free_port() for name in ways}
-        words = [f"{name},{self.ports[name]},{port}" for name, port in ways.items()]
+        words = [f"{name},{port}" for name, port in ways.items()]
         self.process = subprocess.Popen([sys.executable, __file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        self.ports = {name: int(self.process.stdout.readline()) for name in ways}
 
     def __enter__(self):
         return self
@@ -46,8 +41,9 @@ class Cables:
     def cut(self, *names):
         self.say("cut " + " ".join(names))
 
-    def join(self):
-        self.say("join")
+    def join(self, *names):
+        """All of them when none is named."""
+        self.say(" ".join(["join", *names]))
 
 
 # ---- the process --------------------------------------------------------------------------------------------------------
@@ -55,9 +51,9 @@ class Cables:
 class Way:
     """One relay: its connections in pairs, and those accepted while it was cut, which get no further."""
 
-    def __init__(self, relays, port, target):
+    def __init__(self, relays, target):
         self.relays, self.target, self.pairs, self.waiting, self.is_cut = relays, target, {}, [], False
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         relays.register(self.listener, selectors.EVENT_READ, self.accept)
 
     def accept(self, listener):
@@ -116,8 +112,9 @@ class Way:
 def main():
     relays, ways = selectors.DefaultSelector(), {}
     for word in sys.argv[1:]:
-        name, port, target = word.split(",")
-        ways[name] = Way(relays, int(port), int(target))
+        name, target = word.split(",")
+        ways[name] = Way(relays, int(target))
+        print(ways[name].listener.getsockname()[1], flush=True)
 
     def obey(stdin):
         words = stdin.readline().split()
@@ -127,7 +124,6 @@ def main():
             way.cut() if words[0] == "cut" else way.join()
         print("done", flush=True)
     relays.register(sys.stdin, selectors.EVENT_READ, obey)
-    print("ready", flush=True)
     while True:
         for key, _ in relays.select():
             if key.fileobj.fileno() >= 0:  # not closed by one before it
