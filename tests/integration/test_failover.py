@@ -35,6 +35,10 @@ def setting(replicas=2, semi_sync=True, settings=None, addresses=None, **more):
     with sandbox.Cluster(replicas=replicas, semi_sync=semi_sync, **more) as cluster:
         for server in cluster.replicas:
             server.follow(cluster.primary, MASTER_HEARTBEAT_PERIOD=0.4)
+        for server in cluster.replicas:
+            server.wait_replicating()
+        if semi_sync:  # else the first write may wait for one who came too late to acknowledge it
+            wait_for(lambda: cluster.primary.status("Rpl_semi_sync_master_clients") == replicas, 30, "semi-sync")
         for server in cluster.servers:
             server.options.update(BASELINE)
         Checker.prepare(cluster)
