@@ -562,7 +562,7 @@ struct app_fastcgi *app_fastcgi_start(struct app_room *room, const struct settin
 	TAILQ_INIT(&server->dead);
 	server->base = event_base_new();
 	server->has_loop = server->base && io_loop_init(&server->loop, server->base);
-	if (server->has_loop && inbox_init(&server->inbox, server->base, server) &&
+	if (server->has_loop && inbox_init(&server->inbox, &server->loop.poller, server) &&
 	    (server->reaper = event_new(server->base, -1, 0, on_reap, server)) &&
 	    open_ports(server, app_settings_of(settings), why, why_size))
 		server->started = pthread_create(&server->thread, NULL, run, server) == 0;

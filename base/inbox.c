@@ -36,28 +36,28 @@ static bool deliver_all(struct inbox *inbox)
 	return any;
 }
 
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+static void on_ready(void *arg, unsigned what)
 {
+	struct inbox *inbox = arg;
 	uint64_t count;
 
 	(void)what;
 	/* The counter is emptied before the stack is taken: a message posted in between wakes the loop once more for
 	 * nothing; in the other order it would be left lying. */
-	while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR)
+	while (read(inbox->fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
-	deliver_all(arg);
+	deliver_all(inbox);
 }
 
-bool inbox_init(struct inbox *inbox, struct event_base *base, void *owner)
+bool inbox_init(struct inbox *inbox, struct poller *poller, void *owner)
 {
 	atomic_init(&inbox->newest, NULL);
 	inbox->owner = owner;
 	inbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (inbox->fd < 0)
 		return false;
-	if (event_assign(&inbox->ready, base, inbox->fd, EV_READ | EV_PERSIST, on_ready, inbox) !=
-		    0 ||
-	    event_add(&inbox->ready, NULL) != 0) {
+	if (!watch_init(&inbox->ready, poller, inbox->fd, on_ready, inbox) || !watch_want(&inbox->ready, WATCH_READ)) {
+		watch_stop(&inbox->ready);
 		close(inbox->fd);
 		inbox->fd = -1;
 		errno = ENOMEM;
@@ -71,7 +71,7 @@ void inbox_fini(struct inbox *inbox)
 	/* What is delivered may post again. */
 	while (deliver_all(inbox))
 		;
-	event_del(&inbox->ready);
+	watch_stop(&inbox->ready);
 	close(inbox->fd);
 	inbox->fd = -1;
 }

@@ -5,10 +5,10 @@
 #ifndef TANDEM_BASE_INBOX_H
 #define TANDEM_BASE_INBOX_H
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "base/watch.h"
 
 /* Embed as the first member of a message. `deliver` runs on the owner's thread and owns the message from then on. */
 struct inbox_message {
@@ -18,13 +18,13 @@ struct inbox_message {
 
 struct inbox {
 	_Atomic(struct inbox_message *) newest; /* singly linked, newest first */
-	struct event ready;
+	struct watch ready;
 	void *owner;
 	int fd; /* eventfd */
 };
 
-/* Listens on `base`; `owner` is handed to each deliver function. False (errno set) when no eventfd can be had. */
-bool inbox_init(struct inbox *inbox, struct event_base *base, void *owner) __attribute__((warn_unused_result));
+/* Listens in the poller's loop; `owner` is handed to each deliver function. False (errno set) when no eventfd can be had. */
+bool inbox_init(struct inbox *inbox, struct poller *poller, void *owner) __attribute__((warn_unused_result));
 /* Delivers what is left, then closes. Posters must be gone. Runs on the owner's thread. */
 void inbox_fini(struct inbox *inbox);
 /* Any thread. */

@@ -16,12 +16,18 @@
 
 bool io_loop_init(struct io_loop *loop, struct event_base *base)
 {
-	*loop = (struct io_loop){ .base = base, .scratch = malloc(IO_SCRATCH_BYTES) };
+	*loop = (struct io_loop){ .scratch = malloc(IO_SCRATCH_BYTES) };
+	if (!loop->scratch || !poller_init(&loop->poller, base)) {
+		free(loop->scratch);
+		loop->scratch = NULL;
+	}
 	return loop->scratch != NULL;
 }
 
 void io_loop_fini(struct io_loop *loop)
 {
+	if (loop->scratch)
+		poller_fini(&loop->poller);
 	free(loop->scratch);
 	free(loop->tls_scratch);
 	free(loop->tls_out);
@@ -43,11 +49,10 @@ static enum io_end end_of_errno(int error)
 	}
 }
 
-/* No event is left registered: epoll would report the error of a dead socket again and again. */
+/* Nothing is wanted any more: the error of a dead socket would be reported again and again. */
 static void go_quiet(struct io *io)
 {
-	event_del(&io->read_event);
-	event_del(&io->write_event);
+	watch_leave(&io->watch, WATCH_READ | WATCH_WRITE);
 	buf_fini(&io->out);
 }
 
@@ -66,7 +71,7 @@ void io_fail(struct io *io, enum io_end why)
 	go_quiet(io);
 	io->state = IO_FAILED;
 	io->why = why;
-	event_active(&io->write_event, EV_WRITE, 0);
+	watch_wake(&io->watch, WATCH_WRITE);
 }
 
 static __attribute__((cold)) void fail_errno(struct io *io)
@@ -134,15 +139,12 @@ static enum io_received receive(struct io *io)
 	return io_deliver(io, io->loop->scratch, (size_t)n) ? IO_RECEIVED : IO_OVER;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_readable(struct io *io)
 {
-	struct io *io = arg;
-
-	(void)fd, (void)what;
 	/* io_pause() only sets the flag: most pauses are over before anything arrives, and cost no system call. */
 	if (io->paused)
-		event_del(&io->read_event);
-	else
+		watch_leave(&io->watch, WATCH_READ);
+	else if (io->state == IO_OPEN)
 		receive(io);
 }
 
@@ -188,7 +190,7 @@ static __attribute__((cold)) bool queue_pieces(struct io *io, const struct iovec
 		ok = buf_append(&io->out, (const uint8_t *)pieces[i].iov_base + taken, len - taken);
 	}
 	if (ok && io->state == IO_OPEN && !io->corked)
-		ok = event_add(&io->write_event, NULL) == 0;
+		ok = watch_want(&io->watch, WATCH_WRITE);
 	if (!ok)
 		io_fail(io, IO_END_MEMORY);
 	return ok;
@@ -211,7 +213,7 @@ static bool flush_corked(struct io *io)
 		return true;
 	}
 	buf_consume(&io->out, (size_t)taken);
-	if (event_add(&io->write_event, NULL) == 0)
+	if (watch_want(&io->watch, WATCH_WRITE))
 		return true;
 	io_fail(io, IO_END_MEMORY);
 	return false;
@@ -288,7 +290,7 @@ static void send_queued(struct io *io)
 		buf_consume(&io->out, (size_t)taken);
 		return;
 	}
-	event_del(&io->write_event);
+	watch_leave(&io->watch, WATCH_WRITE);
 	buf_fini(&io->out);
 	if (piece.iov_len || io->awaited) {
 		io->awaited = false;
@@ -322,7 +324,7 @@ static ssize_t stop_file(struct io *io, ssize_t n)
 	}
 	if (errno == EAGAIN || errno == EINTR) {
 		io->awaited = true;
-		return event_add(&io->write_event, NULL) == 0 ? 0 : -1;
+		return watch_want(&io->watch, WATCH_WRITE) ? 0 : -1;
 	}
 	if (errno != EIO && errno != EINVAL)
 		fail_errno(io);
@@ -375,13 +377,12 @@ static __attribute__((cold)) void connected(struct io *io)
 	}
 	io->state = IO_OPEN;
 	set_no_delay(io->fd);
-	if (event_add(&io->read_event, NULL) != 0 ||
-	    (io_unsent(io) && event_add(&io->write_event, NULL) != 0)) {
+	if (!watch_want(&io->watch, WATCH_READ)) {
 		io_finish(io, IO_END_MEMORY);
 		return;
 	}
 	if (!io_unsent(io))
-		event_del(&io->write_event);
+		watch_leave(&io->watch, WATCH_WRITE);
 	io->handler->ready(io->owner);
 }
 
@@ -391,16 +392,13 @@ static __attribute__((cold)) void hear_out(struct io *io)
 	enum io_received received = io->paused ? IO_NOTHING : receive(io);
 
 	if (received == IO_RECEIVED)
-		event_active(&io->write_event, EV_WRITE, 0);
+		watch_wake(&io->watch, WATCH_WRITE);
 	else if (received == IO_NOTHING)
 		io_finish(io, io->why);
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static void on_writable(struct io *io)
 {
-	struct io *io = arg;
-
-	(void)fd, (void)what;
 	switch (io->state) {
 	case IO_CONNECTING:
 		connected(io);
@@ -419,14 +417,27 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
-static bool assign_events(struct io *io)
+/* Either may end the io and free it: one at a time. */
+static void on_possible(void *arg, unsigned what)
 {
-	struct event_base *base = io->loop->base;
+	struct io *io = arg;
 
-	return event_assign(&io->read_event, base, io->fd, EV_READ | EV_PERSIST, on_readable, io) ==
-		       0 &&
-	       event_assign(&io->write_event, base, io->fd, EV_WRITE | EV_PERSIST, on_writable,
-			    io) == 0;
+	if (what == (WATCH_READ | WATCH_WRITE))
+		watch_wake(&io->watch, WATCH_WRITE);
+	if (what & WATCH_READ)
+		on_readable(io);
+	else
+		on_writable(io);
+}
+
+static bool start_watching(struct io *io, unsigned what)
+{
+	if (!watch_init(&io->watch, &io->loop->poller, io->fd, on_possible, io))
+		return false;
+	if (!what || watch_want(&io->watch, what))
+		return true;
+	watch_stop(&io->watch);
+	return false;
 }
 
 static void set_up(struct io *io, struct io_loop *loop, int fd, const struct io_handler *handler,
@@ -439,7 +450,7 @@ bool io_init(struct io *io, struct io_loop *loop, int fd, const struct io_handle
 	     void *owner)
 {
 	set_up(io, loop, fd, handler, owner);
-	if (!assign_events(io) || event_add(&io->read_event, NULL) != 0) {
+	if (!start_watching(io, WATCH_READ)) {
 		close(fd);
 		io->fd = -1;
 		return false;
@@ -454,10 +465,10 @@ static bool begin_connect(struct io *io, const struct sockaddr *address, socklen
 {
 	if (connect(io->fd, address, address_len) != 0) {
 		if (errno == EINPROGRESS)
-			return event_add(&io->write_event, NULL) == 0;
+			return watch_want(&io->watch, WATCH_WRITE);
 		io->error = errno;
 	}
-	event_active(&io->write_event, EV_WRITE, 0);
+	watch_wake(&io->watch, WATCH_WRITE);
 	return true;
 }
 
@@ -469,7 +480,8 @@ bool io_connect(struct io *io, struct io_loop *loop, const struct sockaddr *addr
 	set_up(io, loop, fd, handler, owner);
 	if (fd < 0)
 		return false;
-	if (!assign_events(io) || !begin_connect(io, address, address_len)) {
+	if (!start_watching(io, 0) || !begin_connect(io, address, address_len)) {
+		watch_stop(&io->watch);
 		close(fd);
 		io->fd = -1;
 		errno = ENOMEM;
@@ -488,7 +500,8 @@ void io_close(struct io *io)
 	io->gone = NULL;
 	if (io->tls)
 		io_tls_close(io);
-	go_quiet(io);
+	buf_fini(&io->out);
+	watch_stop(&io->watch);
 	close(io->fd);
 	io->fd = -1;
 	io->state = IO_CLOSED;
@@ -508,10 +521,10 @@ void io_resume(struct io *io)
 	io->paused = false;
 	if (io->state != IO_OPEN)
 		return;
-	if (event_add(&io->read_event, NULL) != 0)
+	if (!watch_want(&io->watch, WATCH_READ))
 		io_fail(io, IO_END_MEMORY);
 	else if (io->tls && io_tls_has_work(io))
-		event_active(&io->read_event, EV_READ, 0);
+		watch_wake(&io->watch, WATCH_READ);
 }
 
 bool io_speaks(const struct io *io, const char *protocol)
@@ -523,8 +536,7 @@ void io_detach(struct io *io)
 {
 	assert(io->state == IO_OPEN && io_unsent(io) == 0);
 	assert(!io->tls || !io_tls_has_work(io));
-	event_del(&io->read_event);
-	event_del(&io->write_event);
+	watch_stop(&io->watch);
 }
 
 bool io_attach(struct io *io, struct io_loop *loop, const struct io_handler *handler, void *owner)
@@ -534,8 +546,7 @@ bool io_attach(struct io *io, struct io_loop *loop, const struct io_handler *han
 	io->owner = owner;
 	io->paused = false;
 	io->gone = NULL;
-	return assign_events(io) && (!io->tls || io_tls_attach(io)) &&
-	       event_add(&io->read_event, NULL) == 0;
+	return (!io->tls || io_tls_attach(io)) && start_watching(io, WATCH_READ);
 }
 
 const char *io_error_text(const struct io *io, enum io_end why)

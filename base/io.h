@@ -1,6 +1,6 @@
 /*
  * The socket seam. Above it a connection is handed bytes that arrived and hands over bytes to send; it never calls
- * read or write and does not know whether TLS lies between. Behind it: libevent readiness, one receive per event
+ * read or write and does not know whether TLS lies between. Behind it: readiness (watch.h), one receive per event
  * into a scratch area shared by all connections of a thread, the send tried at once, writability asked for only
  * after a short one. TLS reads from the bytes just received and is drained to the end of them.
  *
@@ -10,28 +10,30 @@
 #ifndef TANDEM_BASE_IO_H
 #define TANDEM_BASE_IO_H
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "base/buf.h"
+#include "base/watch.h"
 
 enum { IO_SCRATCH_BYTES = 64 * 1024 };
 
 /* Per thread: the loop and the receive area. All io of the thread point at it. */
 struct io_loop {
-	struct event_base *base;
+	struct poller poller;
 	uint8_t *scratch;	/* IO_SCRATCH_BYTES, overwritten by the next receive */
 	uint8_t *tls_scratch;	/* IO_SCRATCH_BYTES, ciphertext on its way in; made at the first TLS connection */
 	uint8_t *tls_out;	/* IO_SCRATCH_BYTES, ciphertext on its way out; empty between calls */
 	size_t tls_out_len;
 };
 
+/* `base` as for poller_init(): NULL where the thread runs nothing but poller_run(&loop->poller). */
 bool io_loop_init(struct io_loop *loop, struct event_base *base) __attribute__((warn_unused_result));
+/* All io of the loop are closed. */
 void io_loop_fini(struct io_loop *loop);
 
 enum io_end {
@@ -68,10 +70,11 @@ enum io_state {
 };
 
 struct io {
-	struct io_loop *loop;
+	struct watch watch;
 	const struct io_handler *handler;
 	void *owner;
 	struct io_tls *tls; /* NULL: in clear */
+	struct io_loop *loop;
 	struct buf out;	    /* what the socket did not take yet */
 	int fd;		    /* -1 when closed */
 	int error;	    /* errno of the failure, 0 */
@@ -81,9 +84,6 @@ struct io {
 	bool corked;	 /* between io_cork() and io_uncork(): small pieces wait in `out` */
 	bool awaited;	 /* `drained` is due although nothing is queued: io_send_file() found the socket full */
 	bool *gone;	 /* set to true by io_close while the io's own receive function is on the stack */
-	/* Last, so that what is looked at each time lies together. */
-	struct event read_event;
-	struct event write_event; /* added only while `out` holds something or a connect is under way */
 };
 
 /* Takes the non-blocking socket `fd` (owned from here on, closed on failure) and starts receiving. */

@@ -401,7 +401,7 @@ bool io_start_tls(struct io *io, SSL_CTX *ctx, bool server, const char *host, bo
 	}
 	io->tls = tls;
 	/* The first step is taken from the loop: the owner may be in the middle of its own bytes(). */
-	event_active(&io->read_event, EV_READ, 0);
+	watch_wake(&io->watch, WATCH_READ);
 	return true;
 }
 

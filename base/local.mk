@@ -31,4 +31,6 @@ libbase_a_SOURCES = \
 	base/tls_staple.c \
 	base/tls_staple.h \
 	base/tls_tickets.c \
-	base/tls_tickets.h
+	base/tls_tickets.h \
+	base/watch.c \
+	base/watch.h

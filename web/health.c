@@ -1,5 +1,6 @@
 #include "web/health.h"
 
+#include <event2/event.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,7 +339,7 @@ struct health *health_start(struct web_config *config)
 	h->inbox.fd = -1;
 	TAILQ_INIT(&h->checks);
 	h->base = event_base_new();
-	if (!h->base || !io_loop_init(&h->loop, h->base) || !inbox_init(&h->inbox, h->base, h) || pthread_create(&h->thread, NULL, run, h)) {
+	if (!h->base || !io_loop_init(&h->loop, h->base) || !inbox_init(&h->inbox, &h->loop.poller, h) || pthread_create(&h->thread, NULL, run, h)) {
 		free_health(h);
 		return NULL;
 	}

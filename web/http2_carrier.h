@@ -5,6 +5,8 @@
 #ifndef TANDEM_WEB_HTTP2_CARRIER_H
 #define TANDEM_WEB_HTTP2_CARRIER_H
 
+#include <event2/event.h>
+#include <event2/event_struct.h>
 #include <nghttp2/nghttp2.h>
 #include <sys/queue.h>
 

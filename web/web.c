@@ -1,6 +1,7 @@
 #include "web/web.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ struct web {
 	_Atomic unsigned max_clients;
 	/* The accepting thread. */
 	struct event_base *base;
+	struct poller poller;
 	struct inbox inbox;
 	pthread_t thread;
 	bool started;
@@ -332,7 +334,7 @@ static bool start(struct web *web, char *why, size_t why_size)
 	web->max_clients = web->config->web->max_clients;
 	web->limits = limit_table_new(0);
 	web->base = event_base_new();
-	if (!web->limits || !web->base || !inbox_init(&web->inbox, web->base, web) || !start_workers(web) || !open_ports(web, why, why_size) ||
+	if (!web->limits || !web->base || !poller_init(&web->poller, web->base) || !inbox_init(&web->inbox, &web->poller, web) || !start_workers(web) || !open_ports(web, why, why_size) ||
 	    !start_health(web, web->config))
 		return false;
 	web->started = pthread_create(&web->thread, NULL, accept_all, web) == 0;

@@ -300,7 +300,7 @@ bool web_worker_init(struct web_worker *worker, unsigned number, struct web_conf
 	worker->inbox.fd = -1;
 	note_time(worker);
 	worker->base = new_base();
-	return worker->base && io_loop_init(&worker->loop, worker->base) && inbox_init(&worker->inbox, worker->base, worker) &&
+	return worker->base && io_loop_init(&worker->loop, worker->base) && inbox_init(&worker->inbox, &worker->loop.poller, worker) &&
 	       add_events(worker);
 }
 

@@ -5,6 +5,7 @@
 #ifndef TANDEM_WEB_WORKER_H
 #define TANDEM_WEB_WORKER_H
 
+#include <event2/event.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -20,13 +20,13 @@ struct socket {
 	struct log_subject subject;
 	struct listener *listener;
 	char *address;
-	struct event *event;
+	struct watch watch;
 	struct listen_socket at;
 };
 
 struct listener {
 	struct shared *shared;
-	struct event_base *base;
+	struct poller poller;
 	struct inbox inbox;
 	pthread_t thread;
 	bool started;
@@ -106,9 +106,8 @@ static bool accept_one(struct socket *s)
 	return true;
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+static void on_accept(void *arg, unsigned what)
 {
-	(void)fd;
 	(void)what;
 	for (int i = 0; i < ACCEPT_BATCH && accept_one(arg); i++)
 		;
@@ -131,8 +130,7 @@ static bool open_socket(struct socket *s, const char *address, char *why, size_t
 		snprintf(why, why_size, "[proxy] listen %s: %s", address, what);
 		return false;
 	}
-	s->event = event_new(s->listener->base, s->at.fd, EV_READ | EV_PERSIST, on_accept, s);
-	return s->event && !event_add(s->event, NULL);
+	return watch_init(&s->watch, &s->listener->poller, s->at.fd, on_accept, s) && watch_want(&s->watch, WATCH_READ);
 }
 
 struct listener *listener_open(const struct settings *settings, struct shared *shared, char *why, size_t why_size)
@@ -149,10 +147,8 @@ struct listener *listener_open(const struct settings *settings, struct shared *s
 	for (size_t i = 0; i < count; i++)
 		l->sockets[i] = (struct socket){ { describe }, .listener = l, .at = { .fd = -1 } };
 	l->count = count;
-	l->base = event_base_new();
-	if (!l->base || !inbox_init(&l->inbox, l->base, l)) {
-		if (l->base)
-			event_base_free(l->base);
+	if (!poller_init(&l->poller, NULL) || !inbox_init(&l->inbox, &l->poller, l)) {
+		poller_fini(&l->poller);
 		free(l);
 		return NULL;
 	}
@@ -171,7 +167,7 @@ void listener_set_limit(struct listener *listener, unsigned max_clients)
 
 static void *run(void *arg)
 {
-	event_base_dispatch(((struct listener *)arg)->base);
+	poller_run(&((struct listener *)arg)->poller);
 	return NULL;
 }
 
@@ -186,9 +182,7 @@ static void close_sockets(struct listener *l)
 	for (size_t i = 0; i < l->count; i++) {
 		struct socket *s = &l->sockets[i];
 
-		if (s->event)
-			event_free(s->event);
-		s->event = NULL;
+		watch_stop(&s->watch);
 		listen_close(&s->at);
 	}
 }
@@ -198,7 +192,7 @@ static void deliver_stop(struct inbox_message *message, void *owner)
 	struct listener *l = owner;
 
 	close_sockets(l);
-	event_base_loopbreak(l->base);
+	poller_stop(&l->poller);
 	free(message);
 }
 
@@ -224,7 +218,7 @@ void listener_free(struct listener *listener)
 	for (size_t i = 0; i < listener->count; i++)
 		free(listener->sockets[i].address);
 	inbox_fini(&listener->inbox);
-	event_base_free(listener->base);
+	poller_fini(&listener->poller);
 	if (listener->spare_fd >= 0)
 		close(listener->spare_fd);
 	free(listener);

@@ -23,13 +23,12 @@ const struct proxy_settings *worker_settings(const struct worker *worker)
 
 /* ---- The dead ---- */
 
-static void reap(evutil_socket_t fd, short what, void *arg)
+static void reap(void *arg, unsigned what)
 {
 	struct worker *w = arg;
 	struct client *c;
 	struct backend *b;
 
-	(void)fd;
 	(void)what;
 	while ((c = TAILQ_FIRST(&w->dead_clients))) {
 		TAILQ_REMOVE(&w->dead_clients, c, link);
@@ -44,13 +43,45 @@ static void reap(evutil_socket_t fd, short what, void *arg)
 void worker_bury_client(struct worker *worker, struct client *client)
 {
 	TAILQ_INSERT_TAIL(&worker->dead_clients, client, link);
-	event_active(worker->reaper, EV_TIMEOUT, 0);
+	watch_wake(&worker->reaper, WATCH_READ);
 }
 
 void worker_bury_backend(struct worker *worker, struct backend *backend)
 {
 	TAILQ_INSERT_TAIL(&worker->dead_backends, backend, link);
-	event_active(worker->reaper, EV_TIMEOUT, 0);
+	watch_wake(&worker->reaper, WATCH_READ);
+}
+
+/* ---- Timers ---- */
+
+/* False: heard of twice. */
+static bool timer_passed(const struct watch *timer)
+{
+	uint64_t passed;
+
+	return read(timer->fd, &passed, sizeof(passed)) == sizeof(passed);
+}
+
+static bool timer_init(struct watch *timer, struct worker *w, void (*passed)(void *arg, unsigned what))
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (watch_init(timer, &w->loop.poller, fd, passed, w) && watch_want(timer, WATCH_READ))
+		return true;
+	watch_stop(timer);
+	close(fd);
+	return false;
+}
+
+static void timer_fini(struct watch *timer)
+{
+	int fd = timer->poller ? timer->fd : -1;
+
+	watch_stop(timer);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* ---- Parked turns ---- */
@@ -59,13 +90,13 @@ static void arm_park_timer(struct worker *w)
 {
 	struct turn *t = TAILQ_FIRST(&w->parked);
 	uint64_t now = clock_ms(), wait;
-	struct timeval tv;
+	struct itimerspec once = { 0 };
 
-	if (!t || evtimer_pending(w->park_timer, NULL))
+	if (!t || w->park_timer_runs)
 		return;
 	wait = t->deadline_ms > now ? t->deadline_ms - now : 0;
-	tv = (struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000 + 500) };
-	evtimer_add(w->park_timer, &tv);
+	once.it_value = (struct timespec){ (time_t)(wait / 1000), (long)(wait % 1000 * 1000000 + 500000) };
+	w->park_timer_runs = timerfd_settime(w->park_timer.fd, 0, &once, NULL) == 0;
 }
 
 static bool primary_is_up(const struct worker *w)
@@ -76,14 +107,16 @@ static bool primary_is_up(const struct worker *w)
 }
 
 /* A read's time in the park is over: the primary answers it, if there is one; else it stays until a replica has caught up. */
-static void on_park_timer(evutil_socket_t fd, short what, void *arg)
+static void on_park_timer(void *arg, unsigned what)
 {
 	struct worker *w = arg;
 	struct turn *t;
 	uint64_t now = clock_ms();
 
-	(void)fd;
 	(void)what;
+	if (!timer_passed(&w->park_timer))
+		return;
+	w->park_timer_runs = false;
 	while ((t = TAILQ_FIRST(&w->parked)) && t->deadline_ms <= now) {
 		if (!primary_is_up(w) && now < t->give_up_ms) {
 			TAILQ_REMOVE(&w->parked, t, link);
@@ -223,14 +256,14 @@ static void drop_empty_pools(struct worker *w)
 	}
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void on_tick(void *arg, unsigned what)
 {
 	struct worker *w = arg;
-	uint64_t now = clock_ms(), passed;
+	uint64_t now = clock_ms();
 
 	(void)what;
-	if (read(fd, &passed, sizeof(passed)) < 0)
-		return; /* heard of twice */
+	if (!timer_passed(&w->ticker))
+		return;
 	w->now_ms = now;
 	check_waiting_for_primary(w, now);
 	for (size_t i = 0; i < w->snapshot->server_count; i++) {
@@ -492,7 +525,7 @@ static void deliver_stop(struct inbox_message *message, void *owner)
 
 	w->stopping = true;
 	close_everything(w);
-	event_base_loopbreak(w->base);
+	poller_stop(&w->loop.poller);
 	free(message);
 }
 
@@ -556,46 +589,13 @@ struct state *worker_share_state(struct worker *worker, struct state *state)
 
 /* ---- Life ---- */
 
-/* No timer of libevent's: with one it would read the clock twice in every turn of the loop. */
-static struct event *new_ticker(struct worker *w)
+static bool init_watches(struct worker *w)
 {
 	const struct timespec tick = { 0, TICK_MS * 1000000 };
 	const struct itimerspec periodic = { tick, tick };
-	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	struct event *event;
 
-	if (fd < 0)
-		return NULL;
-	event = event_new(w->base, fd, EV_READ | EV_PERSIST, on_tick, w);
-	if (!event || event_add(event, NULL) != 0 || timerfd_settime(fd, 0, &periodic, NULL) != 0) {
-		if (event)
-			event_free(event);
-		close(fd);
-		return NULL;
-	}
-	return event;
-}
-
-static void free_ticker(struct event *ticker)
-{
-	int fd = event_get_fd(ticker);
-
-	event_free(ticker);
-	close(fd);
-}
-
-static struct event_base *new_base(void)
-{
-	struct event_config *config = event_config_new();
-	struct event_base *base;
-
-	if (!config)
-		return NULL;
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-	event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
+	return watch_init(&w->reaper, &w->loop.poller, -1, reap, w) && timer_init(&w->park_timer, w, on_park_timer) &&
+	       timer_init(&w->ticker, w, on_tick) && timerfd_settime(w->ticker.fd, 0, &periodic, NULL) == 0;
 }
 
 bool worker_init(struct worker *worker, struct shared *shared, unsigned number, struct snapshot *first)
@@ -611,14 +611,10 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	TAILQ_INIT(&w->free_turns);
 	TAILQ_INIT(&w->dead_clients);
 	TAILQ_INIT(&w->dead_backends);
-	w->base = new_base();
-	if (!w->base || !io_loop_init(&w->loop, w->base) || !inbox_init(&w->inbox, w->base, w))
+	if (!io_loop_init(&w->loop, NULL) || !inbox_init(&w->inbox, &w->loop.poller, w))
 		return false;
-	w->reaper = event_new(w->base, -1, 0, reap, w);
-	w->ticker = new_ticker(w);
-	w->park_timer = evtimer_new(w->base, on_park_timer, w);
 	w->recall = sql_recall_new();
-	if (!w->reaper || !w->ticker || !w->park_timer || !w->recall)
+	if (!w->recall || !init_watches(w))
 		return false;
 	if (!adopt_pools(w, first))
 		return false;
@@ -633,7 +629,7 @@ void *worker_run(void *worker)
 {
 	struct worker *w = worker;
 
-	event_base_dispatch(w->base);
+	poller_run(&w->loop.poller);
 	return NULL;
 }
 
@@ -653,12 +649,12 @@ void worker_fini(struct worker *worker)
 	struct worker *w = worker;
 	struct turn *t;
 
-	if (!w->base)
+	if (!w->loop.scratch)
 		return;
 	w->stopping = true;
 	inbox_fini(&w->inbox);
 	close_everything(w);
-	reap(-1, 0, w);
+	reap(w, 0);
 	free_pools(w);
 	while ((t = TAILQ_FIRST(&w->free_turns))) {
 		TAILQ_REMOVE(&w->free_turns, t, link);
@@ -668,15 +664,11 @@ void worker_fini(struct worker *worker)
 	replay_free_spares(w);
 	for (size_t i = 0; i < sizeof(w->states) / sizeof(w->states[0]); i++)
 		state_unref(w->states[i]);
-	if (w->reaper)
-		event_free(w->reaper);
-	if (w->ticker)
-		free_ticker(w->ticker);
-	if (w->park_timer)
-		event_free(w->park_timer);
+	watch_stop(&w->reaper);
+	timer_fini(&w->ticker);
+	timer_fini(&w->park_timer);
 	sql_recall_free(w->recall);
 	io_loop_fini(&w->loop);
-	event_base_free(w->base);
 	if (w->snapshot)
 		snapshot_unref(w->snapshot);
 }

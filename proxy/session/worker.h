@@ -1,5 +1,5 @@
 /*
- * A worker: one thread, one event base, its clients and its share of the connections. Nothing on the road takes a lock; news from other
+ * A worker: one thread, one loop, its clients and its share of the connections. Nothing on the road takes a lock; news from other
  * threads comes through the inbox.
  */
 #ifndef TANDEM_SESSION_WORKER_H
@@ -53,7 +53,6 @@ struct worker {
 	struct shared *shared;
 	unsigned number;
 	pthread_t thread;
-	struct event_base *base;
 	struct io_loop loop;
 	struct inbox inbox;
 	struct snapshot *snapshot; /* the one adopted */
@@ -69,9 +68,10 @@ struct worker {
 	struct turn_list free_turns;
 	struct client_list dead_clients;
 	struct backend_list dead_backends;
-	struct event *reaper;	/* frees the dead at the end of the loop turn */
-	struct event *ticker;	/* every 50 ms: deadlines, idle time */
-	struct event *park_timer;
+	struct watch reaper;	 /* woken: frees the dead at the end of the loop turn */
+	struct watch ticker;	 /* a timerfd, every 50 ms: deadlines, idle time */
+	struct watch park_timer; /* a timerfd, for the deadline of the first that is parked */
+	bool park_timer_runs;
 	struct sql_recall *recall; /* statements judged lately */
 	struct state *states[64]; /* seen lately: equal ones are kept once */
 	struct output out;	/* the reply being passed on */

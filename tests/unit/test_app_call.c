@@ -9,6 +9,7 @@
 void suite_app_call(void);
 
 static struct event_base *base;
+static struct poller poller;
 static struct inbox inbox;
 static struct app_call *call;
 static struct app_output last;
@@ -48,7 +49,7 @@ static void begin(void)
 	char why[100];
 
 	base = event_base_new();
-	CU_ASSERT_FATAL(base && inbox_init(&inbox, base, NULL));
+	CU_ASSERT_FATAL(base && poller_init(&poller, base) && inbox_init(&inbox, &poller, NULL));
 	module = app_module_builtin(&app, why, sizeof(why));
 	CU_ASSERT_PTR_NOT_NULL_FATAL(module);
 	call = app_call_new(NULL, module, "", &inbox, news, &base);

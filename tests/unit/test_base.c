@@ -323,36 +323,25 @@ static void *post_many(void *arg)
 	return NULL;
 }
 
-static struct event_base *new_base(void)
-{
-	struct event_config *config = event_config_new();
-	struct event_base *base;
-
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
-}
-
 static void test_inbox_many_posters(void)
 {
-	struct event_base *base = new_base();
+	struct poller poller;
 	struct owner owner = { .in_order = true };
 	struct poster posters[POSTERS];
 
-	CU_ASSERT_TRUE_FATAL(inbox_init(&owner.inbox, base, &owner));
+	CU_ASSERT_TRUE_FATAL(poller_init(&poller, NULL) && inbox_init(&owner.inbox, &poller, &owner));
 	for (int i = 0; i < POSTERS; i++) {
 		posters[i] = (struct poster){ .owner = &owner, .number = i };
 		pthread_create(&posters[i].thread, NULL, post_many, &posters[i]);
 	}
 	/* A wake-up that got lost would leave this waiting for ever. */
 	while (owner.count < POSTERS * EACH)
-		event_base_loop(base, EVLOOP_ONCE);
+		poller_turn(&poller);
 	for (int i = 0; i < POSTERS; i++)
 		pthread_join(posters[i].thread, NULL);
 	CU_ASSERT_TRUE(owner.in_order);
 	inbox_fini(&owner.inbox);
-	event_base_free(base);
+	poller_fini(&poller);
 }
 
 /* A message that posts the next one, four times; fini must deliver them all. */
@@ -372,22 +361,23 @@ static void post_again(struct inbox_message *message, void *arg)
 
 static void test_inbox_posts_while_delivering(void)
 {
-	struct event_base *base = new_base();
 	struct owner owner = { .count = 0 };
+	struct poller poller;
 
+	CU_ASSERT_TRUE_FATAL(poller_init(&poller, NULL));
 	for (int i = 0; i < 2; i++) {
 		struct note *note = malloc(sizeof(*note));
 
 		*note = (struct note){ { NULL, post_again }, 0, 1 };
 		owner.count = 0;
-		CU_ASSERT_TRUE_FATAL(inbox_init(&owner.inbox, base, &owner));
+		CU_ASSERT_TRUE_FATAL(inbox_init(&owner.inbox, &poller, &owner));
 		inbox_post(&owner.inbox, &note->message);
 		while (i == 0 && owner.count < 4)
-			event_base_loop(base, EVLOOP_ONCE);
+			poller_turn(&poller);
 		inbox_fini(&owner.inbox);
 		CU_ASSERT_EQUAL(owner.count, 4);
 	}
-	event_base_free(base);
+	poller_fini(&poller);
 }
 
 /* --- tls --- */
