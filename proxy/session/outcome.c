@@ -183,9 +183,12 @@ static void note_success(struct turn *t)
 		token_note_read(t->client, t->backend);
 }
 
-static bool is_plain_read(const struct turn *t)
+/* A read that has failed half-way has changed nothing, but with autocommit=0 it may have begun a transaction. */
+static bool leaves_all_known(const struct turn *t)
 {
-	return t->is_read && t->meaning->target == SQL_TO_REPLICA;
+	const struct client *c = t->client;
+
+	return t->is_read && t->meaning->target == SQL_TO_REPLICA && (c->status & SERVER_STATUS_AUTOCOMMIT || c->trx);
 }
 
 /* What may be asked about it later, and is known by value. */
@@ -243,7 +246,7 @@ static __attribute__((noinline)) void end_other(struct turn *turn)
 		note_last_id(turn);
 	if (!turn->failed)
 		note_success(turn);
-	else if (!is_plain_read(turn) && b->state != BACKEND_DEAD)
+	else if (!leaves_all_known(turn) && b->state != BACKEND_DEAD)
 		note_failure(turn);
 	if (turn->reply == REPLY_STREAM)
 		b->retire = true;

@@ -312,3 +312,22 @@ def test_what_fails_in_a_read_only_block_does_not_keep_the_session_there(one, cl
         assert client.query("UPDATE t SET n = n + 1 WHERE id = 2").affected == 1
         client.query("CREATE TEMPORARY TABLE behind (a INT) SELECT 3 AS a")
         assert client.query("SELECT a FROM behind").value == 3
+
+
+def test_a_read_that_fails_half_way_may_have_begun_a_transaction(two, cluster):
+    """With autocommit = 0; its ERR does not say so. What the session reads behind it is what was there when it began."""
+    with two.connect(database="hands") as client, two.connect() as other, two.connect(timeout=60) as third:
+        client.query("SET autocommit = 0")
+        with pytest.raises(MysqlError) as failed:
+            client.query("SELECT v, (SELECT v FROM t AS b WHERE b.id >= a.id) FROM t AS a ORDER BY id DESC")
+        assert failed.value.number == 1242
+        cluster.primary.sql("UPDATE hands.t SET n = n + 100 WHERE id = 1")
+        other.query("BEGIN")
+        third.send_query("DELETE FROM hands.t WHERE v = 'nobody'")  # there are two connections, and it can have neither
+        for _ in range(20):
+            assert client.query("SELECT n < 100 FROM t WHERE id = 1").value == 1
+        other.query("ROLLBACK")
+        client.query("COMMIT")
+        assert client.query("SELECT n > 100 FROM t WHERE id = 1").value == 1
+        cluster.primary.sql("UPDATE hands.t SET n = n - 100 WHERE id = 1")
+        assert third.read_result(False).affected == 0
