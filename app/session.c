@@ -187,29 +187,39 @@ static const char *write_text(struct app_request *r, const struct app_session *s
 	return text;
 }
 
+/* What does not fit leaves all as it was. */
+static bool put_value(struct app_request *r, struct app_session *s, const char *name, const char *value)
+{
+	struct app_variable *v = find(s, name), before;
+	bool is_new = !v;
+
+	if (is_new && s->count == VALUES_MAX)
+		return false;
+	if (is_new)
+		v = &s->values[s->count++];
+	before = *v;
+	v->name = app_copy(r, name, strlen(name));
+	v->value = app_copy(r, value, strlen(value));
+	if (v->name && v->value && strlen(write_text(r, s)) <= TEXT_MAX)
+		return true;
+	if (is_new)
+		s->count--;
+	else
+		*v = before;
+	return false;
+}
+
 bool app_session_set(struct app_request *r, const char *name, const char *value)
 {
 	struct app_session *s = session_of(r);
 	struct app_variable *v = find(s, name);
 
-	if (!s || r->head_gone)
+	if (!s || r->head_gone || (value && !put_value(r, s, name, value)))
 		return false;
+	if (!value && v)
+		*v = s->values[--s->count];
 	s->changed = true;
-	if (!value) {
-		if (v)
-			*v = s->values[--s->count];
-		return true;
-	}
-	if (!v && s->count == VALUES_MAX)
-		return false;
-	if (!v)
-		v = &s->values[s->count++];
-	v->name = app_copy(r, name, strlen(name));
-	v->value = app_copy(r, value, strlen(value));
-	if (v->name && v->value && strlen(write_text(r, s)) <= TEXT_MAX)
-		return true;
-	*v = s->values[--s->count];
-	return false;
+	return true;
 }
 
 void app_session_clear(struct app_request *r)

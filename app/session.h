@@ -13,7 +13,7 @@
 
 /* NULL: there is none. */
 const char *app_session_get(struct app_request *r, const char *name);
-/* Before the head is on its way. NULL removes. False: too long, or too late. */
+/* Before the head is on its way. NULL removes. False: too long, or too late; then nothing has changed. */
 bool app_session_set(struct app_request *r, const char *name, const char *value);
 /* Forgets all and begins a new one with other tokens: at each login, and to log out. */
 void app_session_clear(struct app_request *r);

@@ -9,6 +9,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_address.c \
 	tests/unit/test_admin.c \
 	tests/unit/test_app_call.c \
+	tests/unit/test_app_request.c \
 	tests/unit/test_base.c \
 	tests/unit/test_base_io.c \
 	tests/unit/test_balance.c \

@@ -5,6 +5,7 @@
 	SUITE(address) \
 	SUITE(admin) \
 	SUITE(app_call) \
+	SUITE(app_request) \
 	SUITE(balance) \
 	SUITE(base) \
 	SUITE(base_io) \
