@@ -70,6 +70,7 @@ static struct member *new_member(struct cluster *c, struct settings *settings, s
 	m->settings_index = index;
 	m->source = -1;
 	m->epoch = 1;
+	m->is_unproven = true;
 	m->server->watcher = &m->watcher;
 	if (member_start(m))
 		return m;

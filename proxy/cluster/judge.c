@@ -54,6 +54,9 @@ static struct role_view view_of(const struct member *m)
 		.was = role_before(m),
 		.trouble = m->trouble[0] ? m->trouble : NULL,
 		.epoch = is_heard ? UINT64_MAX : epoch_of(m),
+		.is_unproven = m->is_unproven && !is_heard,
+		.looked_ms = m->look_started_ms,
+		.heard_ms = m->heard_ms,
 	};
 }
 
@@ -69,6 +72,7 @@ static void set_role(struct member *m, enum server_role role, const struct clust
 	if (m->last_role != ROLE_UNKNOWN && m->last_role != role)
 		m->epoch++;
 	m->last_role = role;
+	m->is_unproven &= role != ROLE_REPLICA;
 	if (role == ROLE_REPLICA && m->source >= 0)
 		history_note(c->history, "role", m->server->name, "replica of %s", c->members[m->source]->server->name);
 	else
@@ -216,6 +220,10 @@ static void judge_roles(struct cluster *cluster)
 		set_role(cluster->members[i], verdict.roles[i], cluster);
 	}
 	set_primary(cluster, &verdict);
+	if (cluster->primary >= 0)
+		cluster->members[cluster->primary]->is_unproven = false;
+	if (verdict.again >= 0 && !atomic_exchange(&cluster->members[verdict.again]->suspect, true))
+		member_wake(cluster->members[verdict.again]);
 }
 
 void cluster_judge(struct cluster *cluster)
@@ -252,6 +260,7 @@ void cluster_enthrone(struct cluster *cluster, struct member *primary)
 		m->rejoin_ms = m->judged_epoch = 0;
 	}
 	set_primary(cluster, &verdict);
+	primary->is_unproven = false;
 	for (size_t i = 0; i < cluster->member_count; i++)
 		set_reads(cluster->members[i], judge_reads(cluster, cluster->members[i]));
 }

@@ -204,6 +204,7 @@ static void publish_seen(struct member *m, const struct observation *now,
 	if (restarted) {
 		log_info(NULL, "server %s: was restarted", m->server->name);
 		m->epoch++;
+		m->is_unproven = true;
 		m->cluster->changed = true;
 	}
 	if (!m->has_seen || differs_publicly(&m->seen, now))

@@ -14,6 +14,7 @@ struct judge {
 	unsigned followers
 		[CLUSTER_MAX_SERVERS]; /* servers that are up and replicate from this one */
 	int newest; /* the server with the newest epoch, -1 when none has one */
+	int behind, ahead; /* a writable server that lacks what another has received from it, and that one; -1 none */
 	int stale;  /* a writable server that was away when that one became the primary, -1 none */
 };
 
@@ -94,7 +95,7 @@ static bool in_ring(const struct judge *j, size_t i)
 
 static void find_newest(struct judge *j)
 {
-	j->newest = j->stale = -1;
+	j->newest = j->stale = j->behind = j->ahead = -1;
 	for (size_t i = 0; i < j->count; i++)
 		if (j->views[i].epoch && (j->newest < 0 || j->views[i].epoch > j->views[j->newest].epoch))
 			j->newest = (int)i;
@@ -110,13 +111,43 @@ static bool is_stale(struct judge *j, size_t i)
 	return true;
 }
 
+/* What a replica has received from it, it must have: positions grow, so it has to be looked at after the replica. */
+static bool lacks(const struct judge *j, size_t i, size_t replica)
+{
+	const struct observation *seen = j->views[replica].seen;
+
+	for (unsigned l = 0; l < seen->link_count; l++)
+		if (!seen->links[l].io_position.lost && !gtid_covers(&j->views[i].seen->position, &seen->links[l].io_position))
+			return true;
+	return false;
+}
+
+/* Has it everything that its replicas have? False too when that cannot be told yet. */
+static bool is_proven(struct judge *j, size_t i)
+{
+	if (!j->views[i].is_unproven || j->views[i].seen->position.lost)
+		return true;
+	for (size_t r = 0; r < j->count; r++) {
+		if (j->out->source[r] != (int)i || !is_up(&j->views[r]) || !lacks(j, i, r))
+			continue;
+		if (j->views[i].looked_ms < j->views[r].heard_ms) {
+			j->out->again = (int)i;
+			return false;
+		}
+		j->behind = (int)i;
+		j->ahead = (int)r;
+		return false;
+	}
+	return true;
+}
+
 /* Fills `list` with the servers that could be the primary. */
 static size_t find_candidates(struct judge *j, size_t list[CLUSTER_MAX_SERVERS])
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < j->count; i++)
-		if (is_writable(j, i) && j->out->source[i] < 0 && !is_stale(j, i))
+		if (is_writable(j, i) && j->out->source[i] < 0 && !is_stale(j, i) && is_proven(j, i))
 			list[n++] = i;
 	if (n)
 		return n;
@@ -262,6 +293,11 @@ static int explain_none(struct judge *j, int former)
 	if (j->stale >= 0)
 		return none(j, "%s is writable, but %s became the primary while it was away, and is %s", j->views[j->stale].name,
 			    j->views[j->newest].name, is_up(&j->views[j->newest]) ? "not writable" : "down");
+	if (j->behind >= 0)
+		return none(j, "%s is writable but lacks what %s has received from it, as after a crash: it is not used. SET GLOBAL read_only = 1 "
+			       "there, then `tandemctl failover` has %s take over; if %s is right as it is, make %s anew from it",
+			    j->views[j->behind].name, j->views[j->ahead].name, j->views[j->ahead].name, j->views[j->behind].name,
+			    j->views[j->ahead].name);
 	if (!v)
 		return explain_nobody(j);
 	if (!is_up(v))
@@ -289,6 +325,10 @@ static int choose_primary(struct judge *j, int former)
 	/* At start a verdict waits until each server has answered or is known not to; a primary in force needs no new proof. */
 	if (unknown && (former < 0 || j->views[former].was != ROLE_PRIMARY))
 		return none_yet(j, unknown);
+	if (!n && j->out->again >= 0) {
+		j->out->pending = true;
+		return none(j, "%s is compared with its replicas", j->views[j->out->again].name);
+	}
 	if (!n)
 		return explain_none(j, former);
 	return choose_among(j, list, n, former);
@@ -328,6 +368,7 @@ void roles_judge(const struct role_view *views, size_t count, struct role_verdic
 	int former;
 
 	memset(out, 0, sizeof(*out));
+	out->again = -1;
 	find_sources(&j);
 	find_newest(&j);
 	former = former_primary(&j);

@@ -20,6 +20,9 @@ struct role_view {
 	/* Of the last operation that this server has written down (tandem.cluster), or that is known to have made it the primary; 0: none. A
 	 * writable server whose epoch is not the newest was away when another became the primary. */
 	uint64_t epoch;
+	/* It was found at start, or has restarted, and was not the primary since: a crash may have cost it what its replicas have. */
+	bool is_unproven;
+	uint64_t looked_ms, heard_ms; /* clock_ms(): when the look began that brought `seen`, and when it ended */
 };
 
 struct role_verdict {
@@ -28,7 +31,8 @@ struct role_verdict {
 	int primary;			 /* index, -1: none that takes writes */
 	int root; /* the primary, or the one that holds the role while it is down or read-only; -1 none */
 	char why[512]; /* when primary is -1 */
-	bool pending;  /* only because not all servers have been asked yet */
+	bool pending;  /* only because not all servers have been asked yet, or not late enough */
+	int again;     /* a server to be looked at once more, so that it can be compared; -1 none */
 };
 
 void roles_judge(const struct role_view *views, size_t count, struct role_verdict *out);

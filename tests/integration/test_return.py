@@ -1,5 +1,6 @@
 """The primary restarts, read-only as its settings have it, before anybody took over from it: it is compared first and opened, or a replica that
 knows more takes over. What is expected is written above each test."""
+import contextlib
 import pathlib
 import signal
 import subprocess
@@ -79,6 +80,42 @@ def test_a_replica_is_ahead():
         wait_for(old.replicating, 40, "the old primary to follow")
         assert wait_level(cluster) is new
         assert [rows(server) for server in cluster.servers] == [6, 6, 6]
+
+
+# A crash has cost the primary what its replica has received, it comes back writable (its own settings do not say read_only), and nothing is
+# written down of it: no journal, no row. Expected, at the start of Tandem and while it runs: it is compared first, and takes nothing; what to do
+# is said, and done nothing is lost.
+@pytest.mark.parametrize("when", ["before the start", "meanwhile"])
+def test_writable_and_behind(when):
+    with setting(replicas=1, settings={"monitor": {"failover": "manual"}, "proxy": {"primary_wait": "60s"}}) as (cluster, tandem):
+        old, replica = cluster.servers
+        old.options.pop("read-only")
+        with Blind(tandem):
+            old.stop()
+            subprocess.run(["cp", "-a", old.data, old.folder / "before"], check=True)
+            old.start()
+        for key in range(5):
+            insert(tandem, key)
+        cluster.wait_synced()
+        if when == "before the start":
+            tandem.stop()
+            assert not (tandem.folder / "state" / "operation").exists()
+        with Blind(tandem) if when == "meanwhile" else contextlib.nullcontext():
+            old.kill9()
+            subprocess.run(["sh", "-c", f"rm -rf {old.data} && mv {old.folder}/before {old.data}"], check=True)
+            old.start()
+        if when == "before the start":
+            tandem.start(wait=False)
+        said(tandem, "no primary: db1 is writable but lacks what db2 has received from it", 40)
+        assert old.value("SELECT @@global.read_only") == 0 and rows(old) == 0
+        assert "SET GLOBAL read_only = 1 there" in ctl(tandem, "status")[1]
+        old.sql("SET GLOBAL read_only = 1")
+        said(tandem, "db1 is read-only: `tandemctl failover`", 40)
+        status, text = ctl(tandem, "failover")
+        assert status == 0 and "db2 is the primary" in text, text
+        insert(tandem, 5)
+        wait_for(old.replicating, 40, "the old primary to follow")
+        assert wait_level(cluster) is replica and [rows(server) for server in cluster.servers] == [6, 6]
 
 
 # Expected with failover = manual: it says what it would do, and the command does it.

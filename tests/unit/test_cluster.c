@@ -140,6 +140,48 @@ static char letter_of(enum server_role role)
 				      : 'u';
 }
 
+static void set_position(struct gtid_set *set, const char *text)
+{
+	CU_ASSERT_TRUE(gtid_parse(text, strlen(text), set));
+}
+
+/* A writable server that was not the primary since its start is compared with what its replicas have received. */
+static void test_unproven_primary(void)
+{
+	static const struct {
+		const char *has, *received;
+		uint64_t looked_ms;
+		bool is_unproven;
+		int primary, again;
+		const char *why;
+	} rows[] = {
+		{ "0-1-100", "0-1-100", 5, true, 0, -1, NULL },
+		{ "0-1-101", "0-1-100", 30, true, 0, -1, NULL },
+		{ "0-1-100", "0-1-101", 30, true, -1, -1, "lacks what db2 has received" },
+		{ "0-1-100", "0-1-101", 5, true, -1, 0, "compared" }, /* written in between, perhaps */
+		{ "0-1-100", "0-1-101", 30, false, 0, -1, NULL },
+		{ "0-1-100", "0-1-100,3-1-1", 30, true, -1, -1, "lacks what db2 has received" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct cluster_text text;
+		struct role_verdict verdict;
+
+		read_cluster("Uw-u Ur1u", &text);
+		set_position(&text.seen[0].position, rows[i].has);
+		set_position(&text.seen[1].links[0].io_position, rows[i].received);
+		text.views[0].is_unproven = rows[i].is_unproven;
+		text.views[0].looked_ms = rows[i].looked_ms;
+		text.views[1].heard_ms = 20;
+		roles_judge(text.views, text.count, &verdict);
+		CU_ASSERT_EQUAL(verdict.primary, rows[i].primary);
+		CU_ASSERT_EQUAL(verdict.again, rows[i].again);
+		CU_ASSERT_EQUAL(verdict.pending, rows[i].again >= 0);
+		CU_ASSERT_TRUE(!rows[i].why || strstr(verdict.why, rows[i].why));
+		CU_ASSERT_EQUAL(verdict.roles[1], ROLE_REPLICA);
+	}
+}
+
 static void test_roles(void)
 {
 	for (size_t r = 0; r < sizeof(role_rows) / sizeof(role_rows[0]); r++) {
@@ -500,6 +542,7 @@ void suite_cluster(void)
 	CU_pSuite suite = CU_add_suite("cluster", NULL, NULL);
 
 	CU_add_test(suite, "roles", test_roles);
+	CU_add_test(suite, "a writable server is compared first", test_unproven_primary);
 	CU_add_test(suite, "sound links", test_sound_links);
 	CU_add_test(suite, "lag", test_lag);
 	CU_add_test(suite, "wants", test_wants);
