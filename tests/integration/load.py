@@ -12,6 +12,11 @@ def seconds(default=60):
     return float(os.environ.get("TANDEM_TEST_SECONDS", default))
 
 
+def is_long():
+    """TANDEM_TEST_LONG: as many runs as the promise speaks of, however long they take."""
+    return bool(os.environ.get("TANDEM_TEST_LONG"))
+
+
 def percentile(values, percent):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0

@@ -16,15 +16,14 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-import sandbox  # noqa: E402
+import load  # noqa: E402
 from sandbox import wait_for  # noqa: E402
 from test_promotion import needs_fault_points, tandemctl  # noqa: E402
 from test_votes import Half, Net, PATIENCE, other  # noqa: E402
 
 pytestmark = needs_fault_points
-LONG = bool(os.environ.get("TANDEM_TEST_LONG"))
-BEFORE = ["row", "hold", "fence", "catch-up", "stop"] if LONG else ["hold", "stop"]
-AFTER = ["reopen", "release", "unlock", "demote", "forget", "finish"] if LONG else ["reopen", "demote"]
+BEFORE = ["row", "hold", "fence", "catch-up", "stop"] if load.is_long() else ["hold", "stop"]
+AFTER = ["reopen", "release", "unlock", "demote", "forget", "finish"] if load.is_long() else ["reopen", "demote"]
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +152,7 @@ def test_the_leader_is_killed_after(net, step):
 
 # Expected: a leader that stands still for longer than the lease has lost the lead, and does nothing any more of what it was about to do: it neither
 # opens the candidate, which the other one has undone, nor undoes what the other one has finished.
-@pytest.mark.parametrize("step", ["catch-up", "stop", "reopen", "release"] if LONG else ["stop", "reopen"])
+@pytest.mark.parametrize("step", ["catch-up", "stop", "reopen", "release"] if load.is_long() else ["stop", "reopen"])
 def test_the_leader_stands_still_after(net, step, tmp_path):
     leader, survivor = let_lead(net, f"pause:{step}:{tmp_path}/go")
     old, new = net.primary(), other(net)
