@@ -250,16 +250,13 @@ static char *join(char *const *words, size_t count)
 	return text;
 }
 
-static bool take_rest(struct request *r, int i, char *const *words, size_t count, char *why, size_t size)
+/* As set_argument, of a text that was made for it and is freed here; NULL when there was no memory for it. */
+static bool give_argument(struct request *r, int i, char *text, char *why, size_t size)
 {
-	char *text = join(words, count);
-	bool ok;
+	bool ok = text && set_argument(r, i, text, why, size);
 
-	if (!text) {
+	if (!text)
 		snprintf(why, size, "out of memory");
-		return false;
-	}
-	ok = set_argument(r, i, text, why, size);
 	free(text);
 	return ok;
 }
@@ -282,7 +279,7 @@ static bool take_words(struct request *r, char *const *words, size_t count, char
 			snprintf(why, size, "%s: nothing known of %.80s", r->command->name, words[at]);
 			return false;
 		} else if (r->command->arguments[i].kind == ARGUMENT_REST) {
-			return take_rest(r, i, words + at, count - at, why, size);
+			return give_argument(r, i, join(words + at, count - at), why, size);
 		} else if (!set_argument(r, i, words[at], why, size)) {
 			return false;
 		}
@@ -416,21 +413,11 @@ static const char *find_command(struct request *r, const char *at, const char *e
 
 static bool set_piece(struct request *r, int i, const struct piece *piece, char *why, size_t size)
 {
-	char *text;
-	bool ok;
-
 	if (piece->open) {
 		snprintf(why, size, "a quote is not closed");
 		return false;
 	}
-	text = strndup(piece->at, piece->len);
-	if (!text) {
-		snprintf(why, size, "out of memory");
-		return false;
-	}
-	ok = set_argument(r, i, text, why, size);
-	free(text);
-	return ok;
+	return give_argument(r, i, strndup(piece->at, piece->len), why, size);
 }
 
 enum taken { TAKEN, TAKEN_NOT, TAKEN_BAD };

@@ -43,36 +43,37 @@ static bool wait_for(int fd, short events, uint64_t until_ms)
 	}
 }
 
+/* What a send or recv has moved; false when it has failed for good, or the time is over. */
+static bool moved(ssize_t n, size_t *done, uint64_t until_ms)
+{
+	if (n <= 0)
+		return n < 0 && (errno == EINTR || errno == EAGAIN) && clock_ms() < until_ms;
+	*done += (size_t)n;
+	return true;
+}
+
 static bool write_all(int fd, const void *bytes, size_t len, uint64_t until_ms)
 {
-	const char *at = bytes;
+	const char *from = bytes;
 
-	while (len) {
-		ssize_t n = wait_for(fd, POLLOUT, until_ms) ? send(fd, at, len, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = wait_for(fd, POLLOUT, until_ms) ? send(fd, from + done, len - done, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
 
-		if (n < 0 && (errno == EINTR || errno == EAGAIN) && clock_ms() < until_ms)
-			continue;
-		if (n <= 0)
+		if (!moved(n, &done, until_ms))
 			return false;
-		at += n;
-		len -= (size_t)n;
 	}
 	return true;
 }
 
 static bool read_all(int fd, void *bytes, size_t len, uint64_t until_ms)
 {
-	char *at = bytes;
+	char *to = bytes;
 
-	while (len) {
-		ssize_t n = wait_for(fd, POLLIN, until_ms) ? recv(fd, at, len, MSG_DONTWAIT) : -1;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = wait_for(fd, POLLIN, until_ms) ? recv(fd, to + done, len - done, MSG_DONTWAIT) : -1;
 
-		if (n < 0 && (errno == EINTR || errno == EAGAIN) && clock_ms() < until_ms)
-			continue;
-		if (n <= 0)
+		if (!moved(n, &done, until_ms))
 			return false;
-		at += n;
-		len -= (size_t)n;
 	}
 	return true;
 }
