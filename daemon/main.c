@@ -266,9 +266,11 @@ static bool adopt(struct daemon *daemon, struct settings *wanted)
 			 "reload refused, nothing was changed: %s needs a restart", why);
 		return false;
 	}
+	/* All have looked at them before the first changes anything; the web's look and its change are one, so it is the last to look. */
 	set = app_room_prepare(daemon->apps, wanted, why, sizeof(why));
-	if (set && (!daemon->web || web_reload(daemon->web, wanted, why, sizeof(why))) &&
-	    proxy_reload(daemon->proxy, wanted, why, sizeof(why))) {
+	if (set && proxy_can_reload(daemon->proxy, wanted, why, sizeof(why)) &&
+	    (!daemon->web || web_reload(daemon->web, wanted, why, sizeof(why)))) {
+		proxy_reload(daemon->proxy, wanted);
 		app_room_adopt(daemon->apps, wanted, set);
 		return true;
 	}

@@ -164,7 +164,7 @@ static bool same_listeners(const struct proxy_settings *a, const struct proxy_se
 	return true;
 }
 
-bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, size_t why_size)
+bool proxy_can_reload(const struct proxy *proxy, const struct settings *settings, char *why, size_t why_size)
 {
 	if (!same_listeners(&proxy->settings->proxy, &settings->proxy)) {
 		snprintf(why, why_size, "[proxy] listen needs a restart");
@@ -174,11 +174,15 @@ bool proxy_reload(struct proxy *proxy, struct settings *settings, char *why, siz
 		snprintf(why, why_size, "[tandem] threads needs a restart");
 		return false;
 	}
+	return true;
+}
+
+void proxy_reload(struct proxy *proxy, struct settings *settings)
+{
 	settings_unref(proxy->settings);
 	proxy->settings = settings_ref(settings);
 	listener_set_limit(proxy->listener, settings->proxy.max_clients);
 	cluster_reload(proxy->shared.cluster, settings);
-	return true;
 }
 
 bool proxy_reloaded(struct proxy *proxy)
