@@ -584,11 +584,32 @@ static const struct setting *find_restart(const struct section *section, struct 
 	return NULL;
 }
 
+static const struct peer_settings *find_peer(const struct settings *s, const char *name)
+{
+	for (size_t i = 0; i < s->peer_count; i++)
+		if (!strcmp(s->peers[i].name, name))
+			return &s->peers[i];
+	return NULL;
+}
+
+/* The first that is not the same in the other; NULL: none. */
+static const char *other_peer(const struct settings *in, const struct settings *other)
+{
+	for (size_t i = 0; i < in->peer_count; i++) {
+		const struct peer_settings *same = find_peer(other, in->peers[i].name);
+
+		if (!same || strcmp(same->address, in->peers[i].address) != 0)
+			return in->peers[i].name;
+	}
+	return NULL;
+}
+
 bool config_needs_restart(struct settings *now, struct settings *wanted, char *what,
 			  size_t what_size)
 {
 	const struct section *section;
 	const struct setting *row;
+	const char *peer;
 
 	for (size_t i = 0; (section = section_at(i)); i++) {
 		row = find_restart(section, now, wanted);
@@ -597,7 +618,12 @@ bool config_needs_restart(struct settings *now, struct settings *wanted, char *w
 			return true;
 		}
 	}
-	return false;
+	peer = other_peer(wanted, now);
+	if (!peer)
+		peer = other_peer(now, wanted);
+	if (peer)
+		snprintf(what, what_size, "[peer %s]", peer);
+	return peer != NULL;
 }
 
 /* Words of a text as lines of a width that terminals have. */

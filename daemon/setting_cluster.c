@@ -258,7 +258,7 @@ static const struct section sections[] = {
 	  "A database server; at least one." },
 	{ "witness", SECTION_MANY, witness_rows, witness_at, add_witness,
 	  "A vote beside the servers' own, so that a majority is left when one is lost." },
-	{ "peer", SECTION_MANY, peer_rows, peer_at, add_peer, "Another Tandem of the same cluster." },
+	{ "peer", SECTION_MANY, peer_rows, peer_at, add_peer, "Another Tandem of the same cluster. Needs a restart." },
 	{ 0 },
 };
 

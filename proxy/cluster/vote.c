@@ -129,6 +129,16 @@ static void start_voters(struct votes *v, struct settings *s)
 		v->count++;
 }
 
+/* While the voters are exchanged nobody looks after the lease: no write is sent meanwhile. */
+static void close_gate(struct cluster *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->changed |= c->lease_id != 0;
+	c->lease_id = 0;
+	pthread_mutex_unlock(&c->lock);
+	cluster_wake(c);
+}
+
 /* Other voters: all votes are given back and taken anew, which costs writes some milliseconds. */
 static void follow_settings(struct votes *v, struct settings *now)
 {
@@ -146,6 +156,7 @@ static void follow_settings(struct votes *v, struct settings *now)
 	v->state = VOTE_REST;
 	v->order.active = v->order.want = false;
 	pthread_mutex_unlock(&v->lock);
+	close_gate(v->cluster);
 	stop_voters(old, count);
 	pthread_mutex_lock(&v->lock);
 	start_voters(v, now);

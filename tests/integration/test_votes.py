@@ -478,3 +478,34 @@ def test_a_peer_that_holds_and_is_lost(rest):
     rest.at_rest()
     with rest.tandems[0].connect() as client:
         client.query("CREATE DATABASE IF NOT EXISTS after_the_hold")
+
+
+# ---- other settings -----------------------------------------------------------------------------------------------------
+
+# Expected: a reload that changes peers is refused, by name; nothing of it is taken.
+def test_peers_are_not_changed_by_a_reload(rest):
+    one = rest.tandems[0]
+    known = dict(one.settings["peer t2"])
+    try:
+        for change, named in (({"peer t3": {"address": "127.0.0.1:9"}}, "t3"), ({"peer t3": None, "peer t2": {"address": "127.0.0.1:9"}}, "t2"),
+                              ({"peer t2": None}, "t2")):
+            said = one.log_text().count("reload refused")
+            one.reload(change)
+            wait_for(lambda: one.log_text().count("reload refused") > said, PATIENCE, "the refusal")
+            assert one.log_text().rstrip().splitlines()[-1].endswith(f"reload refused, nothing was changed: [peer {named}] needs a restart")
+    finally:
+        one.change({"peer t3": None, "peer t2": known})
+        one.write()
+    rest.at_rest()
+
+
+# Expected: a witness votes as soon as it is in the settings of both, and no more when it is not; writes go on.
+def test_a_witness_comes_and_goes(rest):
+    with sandbox.Server("w2", 98) as second, load(rest) as (one, two):
+        for section, voters in (({"address": second.address}, 4), (None, 3)):
+            for tandem in rest.tandems:
+                tandem.reload({"witness w2": section})
+            wait_for(lambda: all(f"of {voters} " in rest.facts(tandem)["votes"] for tandem in rest.tandems) and rest.leader(), PATIENCE,
+                     f"{voters} voters", pause=0.1)
+            one.goes_on()
+            two.goes_on()
