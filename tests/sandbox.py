@@ -83,18 +83,55 @@ def wait_for(condition, timeout=20, what="condition", pause=0.01):
         time.sleep(pause)
 
 
+def cache_folder():
+    """What the runs of this user share."""
+    folder = pathlib.Path(os.environ.get("TANDEM_SANDBOX_DIR") or tempfile.gettempdir()) / f"tandem-cache-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+class Ports:
+    """The ports that this process was given. Each is a byte of a file, locked as long as the process lives: between the look whether
+    a port is free and the bind by a server nobody else is given it, neither here nor in the other processes of this user."""
+
+    def __init__(self):
+        self.given, self.lock, self.file = set(), threading.Lock(), None
+
+    def is_ours(self, port):
+        if port in self.given:
+            return False
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            return False
+        self.given.add(port)
+        return True
+
+    def take(self):
+        with self.lock:
+            self.file = self.file or open(cache_folder() / "ports", "a")
+            while True:
+                # Below the range from which the kernel takes ports for outgoing connections.
+                port = random.SystemRandom().randint(12000, 31999)
+                if self.is_ours(port) and is_free(port):
+                    return port
+
+
+PORTS = Ports()
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
 def free_port():
-    """A port nobody listens on, below the range from which the kernel takes ports for outgoing connections. The processes of
-    pytest-xdist (gw0, gw1, ...) have ports of their own: between this look and the bind nobody else takes it."""
-    share = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw-1")[2:])
-    while True:
-        port = random.SystemRandom().randrange(12000 + share % 16, 32000, 16)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+    """A port nobody listens on, and nobody else is about to."""
+    return PORTS.take()
 
 
 # ---- nothing is left behind -------------------------------------------------------------------------------------------
@@ -242,8 +279,7 @@ def template():
     """A data directory with the accounts in it, made once per server version and copied for each server."""
     version = subprocess.run([mariadbd(), "--version"], capture_output=True, text=True, check=True).stdout
     mark = hashlib.sha1((version + GRANTS.read_text() + ACCOUNTS + repr(sorted(BASE_OPTIONS.items()))).encode()).hexdigest()[:12]
-    cache = pathlib.Path(os.environ.get("TANDEM_SANDBOX_DIR") or tempfile.gettempdir()) / f"tandem-cache-{os.getuid()}"
-    cache.mkdir(mode=0o700, exist_ok=True)
+    cache = cache_folder()
     folder = cache / f"template-{mark}"
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -84,6 +84,7 @@ def in_front_of(servers, tls, ca, **more):
 def works(tandem, servers):
     """A write on the primary, and reads on the replica that must have applied it: for that its watcher is logged in, too."""
     tandem.wait_reads_on(servers.replicas)
+    sandbox.wait_for(lambda: "primary is db1" in tandem.log_text(), 30, "the primary to be known")
     with tandem.connect(database="work") as client:
         client.query("DELETE FROM t")
         for number in range(5):
