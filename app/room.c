@@ -29,7 +29,7 @@ struct app_room {
 	struct app_set *set;
 	TAILQ_HEAD(, app_call) queue;
 	size_t queued;
-	size_t idle; /* threads that wait for `work` */
+	size_t idle; /* threads that serve nothing, those that have yet to wake or to start too */
 	TAILQ_HEAD(, app_thread) threads;
 	size_t thread_count;
 	bool stopping;
@@ -140,20 +140,20 @@ bool app_room_has(const struct settings *settings, const char *name)
 
 /* ---- Threads ---- */
 
-/* Waits for one, and takes the settings of that moment; NULL when the room closes. The reference is the caller's. */
-static struct app_call *take_call(struct app_room *room, struct settings **settings)
+/* Waits for one, and takes the settings of that moment; NULL when the room closes. The reference is the caller's. `served`: it has had one. */
+static struct app_call *take_call(struct app_room *room, bool served, struct settings **settings)
 {
 	struct app_call *call;
 
 	pthread_mutex_lock(&room->lock);
-	room->idle++;
+	room->idle += served;
 	while (!room->stopping && TAILQ_EMPTY(&room->queue))
 		pthread_cond_wait(&room->work, &room->lock);
-	room->idle--;
 	call = room->stopping ? NULL : TAILQ_FIRST(&room->queue);
 	if (call) {
 		TAILQ_REMOVE(&room->queue, call, link);
 		room->queued--;
+		room->idle--;
 		*settings = settings_ref(room->settings);
 	}
 	pthread_mutex_unlock(&room->lock);
@@ -166,7 +166,7 @@ static void *run(void *arg)
 	struct settings *settings;
 	struct app_call *call;
 
-	while ((call = take_call(thread->room, &settings))) {
+	for (bool served = false; (call = take_call(thread->room, served, &settings)); served = true) {
 		app_thread_use(thread, settings);
 		settings_unref(settings);
 		if (!app_call_is_gone(call))
@@ -189,6 +189,15 @@ static void add_thread(struct app_room *room)
 	}
 	TAILQ_INSERT_TAIL(&room->threads, thread, link);
 	room->thread_count++;
+	room->idle++;
+}
+
+/* Only what finds no free thread is one of those that wait: a burst comes before the threads wake. */
+static bool has_place(const struct app_room *room, const struct app_settings *settings)
+{
+	size_t more = settings->threads > room->thread_count ? settings->threads - room->thread_count : 0;
+
+	return room->queued < settings->queue + room->idle + more;
 }
 
 bool app_call_start(struct app_call *call)
@@ -199,7 +208,7 @@ bool app_call_start(struct app_call *call)
 
 	pthread_mutex_lock(&room->lock);
 	settings = app_settings_of(room->settings);
-	taken = !room->stopping && room->queued < settings->queue;
+	taken = !room->stopping && has_place(room, settings);
 	if (taken) {
 		app_call_ref(call);
 		TAILQ_INSERT_TAIL(&room->queue, call, link);
