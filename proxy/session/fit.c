@@ -75,6 +75,14 @@ static void note_schema(struct backend *b, const char *name)
 	b->schema_seen = atomic_load_explicit(b->schema_slot, memory_order_relaxed);
 }
 
+/* A server that is told to select the schema that is selected does not look at it again. */
+static bool leave_schema(struct turn *t)
+{
+	static const char other[] = "information_schema";
+
+	return change(t, COM_INIT_DB, other, sizeof(other) - 1);
+}
+
 static bool fit_schema(struct turn *t)
 {
 	static const char forget[] = "SET collation_database=@@global.collation_database";
@@ -87,6 +95,8 @@ static bool fit_schema(struct turn *t)
 		return true;
 	if (!same || is->forgot) {
 		note_schema(t->backend, want);
+		if (anew && is->schema && !leave_schema(t))
+			return false;
 		if (!change(t, COM_INIT_DB, want, strlen(want)))
 			return false;
 	}

@@ -11,6 +11,7 @@ import rawmysql
 import sandbox
 from conftest import DIRECT, NUMBERS, Direct
 from rawmysql import MODERN, MysqlError
+from sandbox import wait_for
 
 pytestmark = [pytest.mark.core]
 
@@ -48,6 +49,12 @@ def two(cluster):
     with narrow(cluster, 2) as started:
         started.wait_reads_on(cluster.replicas)
         yield started
+
+
+def wait_for_reads_on_replicas(client, cluster):
+    """After a write, and after a change of the routines, which are read again first."""
+    cluster.wait_synced()
+    wait_for(lambda: DIRECT or client.query("SELECT @@server_id").value != cluster.primary.server_id)
 
 
 def use_every_connection(front):
@@ -331,3 +338,15 @@ def test_a_read_that_fails_half_way_may_have_begun_a_transaction(two, cluster):
         assert client.query("SELECT n > 100 FROM t WHERE id = 1").value == 1
         cluster.primary.sql("UPDATE hands.t SET n = n - 100 WHERE id = 1")
         assert third.read_result(False).affected == 0
+
+
+def test_a_schema_that_was_made_anew_with_another_collation(one, cluster):
+    """The replica's connection has selected the old one of that name."""
+    name = f"hands{next(NUMBERS)}"
+    with one.connect(timeout=60) as client:
+        for collation in ("utf8mb4_bin", "latin1_swedish_ci", "utf8mb4_unicode_ci"):
+            for statement in (f"CREATE DATABASE {name} COLLATE {collation}", f"USE {name}", "CREATE TABLE tt (a INT) SELECT 1 AS a"):
+                client.query(statement)
+            wait_for_reads_on_replicas(client, cluster)
+            assert client.query("SELECT a, DATABASE(), @@collation_database FROM tt").rows == [(1, name, collation)]
+            client.query(f"DROP DATABASE {name}")
