@@ -60,16 +60,42 @@ void turn_judge_again(struct turn *turn)
 	turn->is_read = turn->own.target == SQL_TO_REPLICA && !(turn->own.facts & SQL_F_SETS_UVAR);
 }
 
-/* It goes where what it executes would go. */
+/* It means what it executes. A question about the last statement is not put into words of its own: it stays where it was prepared. */
 static void judge_execute(struct turn *t)
 {
-	t->named = named_read(t->client, t->meaning, t->text);
-	if (!t->named)
+	struct named *n = named_find(t->client, t->text + t->meaning->name.at, t->meaning->name.len);
+	uint64_t using = t->meaning->facts | (t->meaning->has_using ? SQL_F_READS_UVAR : 0);
+
+	if (!n)
 		return;
-	t->meaning = &t->named->meaning;
-	t->text = t->named->text;
-	t->text_len = t->named->len;
-	t->is_read = true;
+	if (!n->text)
+		t->own.facts |= SQL_F_OPAQUE;
+	if (!n->text || n->meaning.facts & SQL_F_READS_LAST)
+		return;
+	t->named = n;
+	t->is_read = named_is_read(t->client, n, t->meaning);
+	t->own = n->meaning;
+	t->own.facts |= using & SQL_F_FUNCTIONS ? using | SQL_F_MANY_FUNCTIONS : using;
+	t->text = n->text;
+	t->text_len = n->len;
+	look_for_timeout(t);
+}
+
+static void judge_deallocate(struct turn *t)
+{
+	struct named *n = named_find(t->client, t->text + t->meaning->name.at, t->meaning->name.len);
+
+	t->named = n && n->text ? n : NULL;
+}
+
+static void judge_named(struct turn *t)
+{
+	if (t->meaning->facts & SQL_F_MULTI)
+		return;
+	if (t->meaning->verb == SQL_EXECUTE)
+		judge_execute(t);
+	else if (t->meaning->verb == SQL_DEALLOCATE)
+		judge_deallocate(t);
 }
 
 /* KILL of one of our sessions: no server knows its number. */
@@ -99,8 +125,8 @@ static bool on_query(struct turn *t)
 	t->reply = REPLY_RESULT;
 	if ((t->meaning->facts & SQL_F_MULTI || t->client->parts) && !judge_parts(t))
 		return false;
-	if (t->meaning->verb == SQL_EXECUTE && !(t->meaning->facts & SQL_F_MULTI))
-		judge_execute(t);
+	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)
+		judge_named(t);
 	return !kills_session(t);
 }
 

@@ -60,6 +60,7 @@ static bool fit_reset(struct turn *t)
 	struct backend *b = t->backend;
 
 	b->tainted = b->guard_lost = false;
+	named_forget_backend(t->client, b);
 	t->pending += 2; /* the reset and the set-up query */
 	return backend_reset(b, EXPECT_FIT);
 }
@@ -219,17 +220,18 @@ static bool fit_uvars(struct turn *t)
 	return change(t, COM_QUERY, c->uvars, strlen(c->uvars));
 }
 
-/* A text PREPARE lives on the pinned connection; elsewhere it is repeated. */
+/* Unlike a change of state it may be refused: then the connection is as it was. */
 static bool fit_named(struct turn *t)
 {
-	struct named *n = t->named;
 	struct backend *b = t->backend;
 
-	if (!n || b == t->client->pinned || b == n->also_at)
-		return true;
-	n->also_at = b;
+	named_add_place(t->named, b);
 	b->tainted = true;
-	return change(t, COM_QUERY, n->prepare, strlen(n->prepare));
+	t->pending++;
+	if (!backend_command(b, EXPECT_PREPARE, COM_QUERY, t->named->prepare, strlen(t->named->prepare)))
+		return false;
+	backend_last_expect(b)->slot = PREPARED_NONE;
+	return true;
 }
 
 /* Only what reads a table empties the list. */
@@ -419,6 +421,7 @@ static enum fit log_in_again(struct turn *t)
 	if (must_save_values(t))
 		return FIT_WAITING;
 	t->wait = WAIT_CONNECT;
+	named_forget_backend(t->client, t->backend);
 	return backend_login_again(t->backend) ? FIT_WAITING : FIT_FAILED;
 }
 
@@ -436,6 +439,8 @@ static bool send_changes(struct turn *t, struct state *aim)
 
 static bool must_prepare(struct turn *t)
 {
+	if (t->named)
+		return !named_is_at(t->named, t->backend);
 	if (!t->statement || t->statement->opened)
 		return false;
 	t->slot = prepared_find(&t->backend->statements, t->statement);
@@ -457,7 +462,8 @@ static bool must_keep_schema(const struct turn *t)
 {
 	const struct client *c = t->client;
 
-	return t->backend->value->schema && !c->value->schema && ((t->statement && t->statement->value->schema) || c->trx == t->backend);
+	return t->backend->value->schema && !c->value->schema &&
+	       ((t->statement && t->statement->value->schema) || (t->named && t->named->value->schema) || c->trx == t->backend);
 }
 
 /* To the session's own state. */
@@ -497,18 +503,19 @@ static struct state *state_for_prepare(struct turn *t, const struct state *then)
 /* A statement means what it meant when its client prepared it: in that moment's schema and sql_mode. */
 static enum fit prepare(struct turn *t)
 {
+	const struct state *then = t->statement ? t->statement->value : t->named->value;
 	struct state *aim;
 	enum fit there;
 
-	if (t->backend->value != t->statement->value) {
-		aim = state_for_prepare(t, t->statement->value);
+	if (t->backend->value != then) {
+		aim = state_for_prepare(t, then);
 		there = state_equal(aim, t->backend->value) ? FIT_READY : go_to(t, aim);
 		t->aim = NULL;
 		state_unref(aim);
 		if (there != FIT_READY)
 			return there;
 	}
-	return fit_prepare(t) ? FIT_READY : FIT_FAILED;
+	return (t->statement ? fit_prepare(t) : fit_named(t)) ? FIT_READY : FIT_FAILED;
 }
 
 /* What is sent in front of the statement may warn of something, or use a table: the list of warnings that the session can still ask about
@@ -545,7 +552,7 @@ static __attribute__((noinline)) enum fit make_fit(struct turn *turn)
 		step = go_home(turn);
 	if (step != FIT_READY)
 		return step;
-	if (!fit_named(turn) || (turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)) || !fit_list(turn))
+	if ((turn->shows_timeout && !turn->backend->shows_timeout && !fit_timeout(turn)) || !fit_list(turn))
 		return FIT_FAILED;
 	if (turn->pending && turn->careful)
 		return FIT_WAITING;

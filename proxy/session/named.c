@@ -23,13 +23,30 @@ static void free_one(struct named *n)
 	free(n);
 }
 
-static bool drop(struct client *c, const char *name, size_t len)
+/* The name must not be found there when it comes to an EXECUTE of it. */
+static void deallocate(struct client *c, struct backend *b, const struct named *n)
+{
+	char text[160];
+	int len = snprintf(text, sizeof(text), "DEALLOCATE PREPARE `%s`", n->name);
+
+	if (b->state != BACKEND_READY || (size_t)len >= sizeof(text))
+		return;
+	client_forget_diagnostics(c, b);
+	backend_command(b, EXPECT_CLEAN, COM_QUERY, text, (size_t)len);
+}
+
+/* `b` knows that it is gone. */
+static bool drop(struct client *c, const struct backend *b, const char *name, size_t len)
 {
 	struct named **at = find(c, name, len), *n = *at;
 
 	if (!n)
 		return false;
 	*at = n->next;
+	if (n->at && n->at != b)
+		deallocate(c, n->at, n);
+	if (n->also_at && n->also_at != b && n->also_at != n->at)
+		deallocate(c, n->also_at, n);
 	free_one(n);
 	return true;
 }
@@ -52,7 +69,7 @@ static char *literal(const char *quoted, size_t len, size_t *out_len)
 	return out;
 }
 
-static void add(struct client *c, const struct sql_meaning *m, const char *text)
+static void add(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
 {
 	struct named *n = calloc(1, sizeof(*n));
 
@@ -63,6 +80,7 @@ static void add(struct client *c, const struct sql_meaning *m, const char *text)
 		     text + m->text.at) < 0)
 		n->prepare = NULL;
 	n->value = state_ref(c->value);
+	n->at = b;
 	if (n->prepare && m->text.len && !(m->facts & SQL_F_MULTI))
 		n->text = literal(text + m->text.at, m->text.len, &n->len);
 	if (n->text)
@@ -71,36 +89,61 @@ static void add(struct client *c, const struct sql_meaning *m, const char *text)
 	c->named = n;
 }
 
-bool named_note(struct client *client, const struct sql_meaning *meaning, const char *text)
+bool named_note(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
 {
-	bool had = drop(client, text + meaning->name.at, meaning->name.len);
+	bool had = drop(client, backend, text + meaning->name.at, meaning->name.len);
 
 	if (meaning->verb == SQL_DEALLOCATE)
 		return had;
-	add(client, meaning, text);
+	add(client, backend, meaning, text);
 	return !had;
 }
 
-struct named *named_read(struct client *client, const struct sql_meaning *meaning, const char *text)
+bool named_note_failure(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
 {
-	struct named *n = *find(client, text + meaning->name.at, meaning->name.len);
-	const uint64_t elsewhere = SQL_F_READS_UVAR | SQL_F_SETS_UVAR | SQL_F_READS_LAST | SQL_F_READS_LAST_ID;
-
-	if (!n || !n->text || meaning->has_using || n->meaning.target != SQL_TO_REPLICA || n->meaning.facts & elsewhere)
-		return NULL;
-	return state_equal(n->value, client->value) ? n : NULL;
+	return meaning->text.len && drop(client, backend, text + meaning->name.at, meaning->name.len);
 }
 
-const struct named *named_find(struct client *client, const char *name, size_t len)
+bool named_is_read(const struct client *client, const struct named *named, const struct sql_meaning *meaning)
+{
+	const uint64_t elsewhere = SQL_F_READS_UVAR | SQL_F_SETS_UVAR | SQL_F_READS_LAST | SQL_F_READS_LAST_ID;
+
+	return !meaning->has_using && named->meaning.target == SQL_TO_REPLICA && !(named->meaning.facts & elsewhere) &&
+	       state_equal(named->value, client->value);
+}
+
+struct named *named_find(struct client *client, const char *name, size_t len)
 {
 	return *find(client, name, len);
+}
+
+bool named_is_at(const struct named *named, const struct backend *backend)
+{
+	return named->at == backend || named->also_at == backend;
+}
+
+void named_add_place(struct named *named, struct backend *backend)
+{
+	if (named->at)
+		named->also_at = backend;
+	else
+		named->at = backend;
+}
+
+void named_drop_place(struct named *named, const struct backend *backend)
+{
+	if (named->also_at == backend)
+		named->also_at = NULL;
+	if (named->at != backend)
+		return;
+	named->at = named->also_at;
+	named->also_at = NULL;
 }
 
 void named_forget_backend(struct client *client, const struct backend *backend)
 {
 	for (struct named *n = client->named; n; n = n->next)
-		if (n->also_at == backend)
-			n->also_at = NULL;
+		named_drop_place(n, backend);
 }
 
 void named_clear(struct client *client)

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "proxy/session/gate.h"
+#include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
 #include "proxy/session/tracking.h"
@@ -113,6 +114,8 @@ static void note_failure(struct turn *t)
 	if (was_not_understood(t))
 		return;
 	c->probe = t->backend;
+	if (t->meaning->verb == SQL_PREPARE && c->pins && named_note_failure(c, t->backend, t->meaning, t->text) && c->pins->named)
+		c->pins->named--;
 	if (t->command != COM_STMT_PREPARE)
 		note_functions(t);
 	if (t->command != COM_STMT_PREPARE && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI | SQL_F_SETS_UVAR))

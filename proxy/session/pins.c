@@ -139,19 +139,19 @@ static void note_flags(struct pins *p, uint64_t facts)
 	p->opaque |= (facts & SQL_F_OPAQUE) != 0;
 }
 
-static void note_verb(struct client *c, const struct sql_meaning *m, const char *text)
+static void note_verb(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
 {
 	struct pins *p = c->pins;
 
 	if (m->verb == SQL_LOCK_TABLES)
 		pins_of(c)->tables = true;
 	else if (m->verb == SQL_PREPARE)
-		pins_of(c)->named += named_note(c, m, text);
+		pins_of(c)->named += named_note(c, b, m, text);
 	else if (!p)
 		return;
 	else if (m->verb == SQL_UNLOCK_TABLES)
 		p->tables = false;
-	else if (m->verb == SQL_DEALLOCATE && named_note(c, m, text) && p->named)
+	else if (m->verb == SQL_DEALLOCATE && named_note(c, b, m, text) && p->named)
 		p->named--;
 }
 
@@ -234,7 +234,7 @@ void client_note_statement(struct client *client, struct backend *backend, const
 		if (facts & SQL_F_ONESHOT)
 			client->pins->oneshot = true;
 	}
-	note_verb(client, meaning, text);
+	note_verb(client, backend, meaning, text);
 	if (facts & (SQL_F_SETS_UVAR | SQL_F_OPAQUE)) {
 		client->has_uvars = backend->has_uvars = true;
 		client->uvars_fixed = false; /* perhaps no longer */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/replay.h"
 #include "proxy/session/worker.h"
@@ -33,6 +34,8 @@ void turn_swallowed_error(struct turn *turn, struct backend *backend, const stru
 		fit_too_many_prepared(backend);
 	if (expect->what == EXPECT_FIT)
 		backend->broken = true;
+	else if (turn->named)
+		named_drop_place(turn->named, backend);
 	last = backend_last_expect(backend);
 	if (turn->wait == WAIT_REPLY && last && last->what == EXPECT_FORWARD) {
 		last->what = EXPECT_DROP; /* it ran in the wrong state, or did not run: whatever it says is not for the client */

@@ -364,7 +364,7 @@ static __attribute__((noinline)) void swallow_item(struct backend *b, struct exp
 		break;
 	case WALK_ERR:
 		e->failed = true;
-		if (e->what == EXPECT_PREPARE)
+		if (e->what == EXPECT_PREPARE && e->slot != PREPARED_NONE)
 			prepared_drop(&b->statements, e->slot);
 		if (wire_parse_err(item->data, item->len, &err)) {
 			log_debug(&b->subject, "swallowed error %u: %.*s", err.code, (int)err.message.len,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/pattern.h"
+#include "proxy/session/named.h"
 #include "proxy/session/pool.h"
 #include "proxy/session/tracking.h"
 #include "proxy/session/turn.h"
@@ -475,6 +476,8 @@ static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 	}
 	if (c->probe && t->meaning->target != SQL_TO_PRIMARY)
 		return c->probe;
+	if (t->named && !t->is_read && t->named->at && !t->named->at->is_replica)
+		return t->named->at;
 	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)
 		return c->pinned;
 	return NULL;

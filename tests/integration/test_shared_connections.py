@@ -21,11 +21,13 @@ BINARY_FLAG = 128
 @pytest.fixture(scope="module", autouse=True)
 def schema(cluster):
     cluster.primary.sql("CREATE DATABASE hands")
+    cluster.primary.sql("CREATE DATABASE other_hands")
     cluster.primary.sql("CREATE TABLE hands.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100), n INT NOT NULL DEFAULT 0)")
     cluster.primary.sql("INSERT INTO hands.t (v, n) VALUES ('one', 1), ('two', 2), ('three', 3)")
     cluster.wait_synced()
     yield
     cluster.primary.sql("DROP DATABASE hands")
+    cluster.primary.sql("DROP DATABASE other_hands")
     cluster.wait_synced()
 
 
@@ -274,9 +276,9 @@ def told(client, text):
 def test_a_packet_that_writes_behind_a_read_only_block(one, cluster, capabilities, begin):
     """The block is on a replica: what stands behind its end in the same packet is not."""
     more = {"database": "hands", "capabilities": capabilities | rawmysql.CLIENT_MULTI_STATEMENTS}
-    with one.connect(**more) as client, cluster.primary.connect("app", "app", **more) as model:
-        for packet in PACKETS_IN_A_BLOCK + ["SET autocommit = 1; SET SESSION TRANSACTION READ WRITE; INSERT INTO t (v) VALUES ('part')"]:
-            cluster.wait_synced()
+    for packet in PACKETS_IN_A_BLOCK + ["SET autocommit = 1; SET SESSION TRANSACTION READ WRITE; INSERT INTO t (v) VALUES ('part')"]:
+        with one.connect(**more) as client, cluster.primary.connect("app", "app", **more) as model:
+            wait_for_reads_on_replicas(client, cluster)
             answers = []
             for side in (client, model):
                 for statement in [*begin, "SELECT COUNT(*) FROM t"]:
@@ -309,7 +311,7 @@ def test_the_inserted_row_is_found_once_by_null(two):
 def test_what_fails_in_a_read_only_block_does_not_keep_the_session_there(one, cluster, begin, failing):
     with one.connect(database="hands") as client:
         client.query("CREATE OR REPLACE PROCEDURE writes_one() UPDATE t SET n = n + 1 WHERE id = 3")
-        cluster.wait_synced()
+        wait_for_reads_on_replicas(client, cluster)
         for statement in [*begin, "SELECT COUNT(*) FROM t"]:
             client.query(statement)
         with pytest.raises(MysqlError):
@@ -337,6 +339,80 @@ def test_a_read_that_fails_half_way_may_have_begun_a_transaction(two, cluster):
         client.query("COMMIT")
         assert client.query("SELECT n > 100 FROM t WHERE id = 1").value == 1
         cluster.primary.sql("UPDATE hands.t SET n = n - 100 WHERE id = 1")
+        assert third.read_result(False).affected == 0
+
+
+def test_a_statement_prepared_by_name_in_a_read_only_block(one, cluster):
+    """The block is on a replica, and what is executed behind it writes."""
+    with one.connect(database="hands") as client:
+        client.query("CREATE OR REPLACE PROCEDURE change_one(x INT) UPDATE t SET v = 'called' WHERE id = x")
+        for place in ("SELECT 1", "COMMIT"):
+            wait_for_reads_on_replicas(client, cluster)
+            client.query("START TRANSACTION READ ONLY")
+            client.query("SELECT COUNT(*) FROM t")
+            client.query("PREPARE p FROM 'CALL change_one(?)'")
+            client.query("SET @n = 2")
+            client.query(place)
+            client.query("COMMIT")
+            client.query("USE other_hands")
+            client.query("EXECUTE p USING @n")
+            client.query("USE hands")
+            assert client.query("UPDATE t SET v = 'two' WHERE id = 2").affected == 1
+            client.query("DEALLOCATE PREPARE p")
+            for statement in ("EXECUTE p USING @n", "DEALLOCATE PREPARE p", "START TRANSACTION READ ONLY", "EXECUTE p USING @n"):
+                if statement.startswith("START"):
+                    client.query(statement)
+                    continue
+                with pytest.raises(MysqlError) as unknown:
+                    client.query(statement)
+                assert unknown.value.number == 1243
+            client.query("COMMIT")
+
+
+def test_a_statement_prepared_by_name_in_front_of_a_read_only_block(one, cluster):
+    with one.connect(database="hands") as client:
+        client.query("SET @a = 2")
+        client.query("PREPARE p FROM 'SELECT v FROM t WHERE id = ?'")
+        client.query("PREPARE w FROM 'UPDATE t SET n = 7 WHERE id = 3'")
+        wait_for_reads_on_replicas(client, cluster)
+        client.query("START TRANSACTION READ ONLY")
+        for _ in range(2):
+            assert client.query("EXECUTE p USING @a").value == "two"
+            with pytest.raises(MysqlError) as refused:
+                client.query("EXECUTE w")
+            assert refused.value.number == 1792
+        client.query("DEALLOCATE PREPARE p")
+        client.query("COMMIT")
+        with pytest.raises(MysqlError) as unknown:
+            client.query("EXECUTE p USING @a")
+        assert unknown.value.number == 1243
+        client.query("PREPARE p FROM 'SELECT 5 + ?'")
+        with pytest.raises(MysqlError):
+            client.query("PREPARE p FROM 'SELECT nosuch FROM t'")
+        with pytest.raises(MysqlError) as unknown:
+            client.query("EXECUTE p USING @a")
+        assert unknown.value.number == 1243
+
+
+@pytest.mark.parametrize("source", ["'{}'", "@text"])
+@pytest.mark.parametrize("text, question, answer", [
+    ("CREATE TEMPORARY TABLE by_name (a INT) SELECT 7 AS a", "SELECT a FROM by_name", 7), ("SET @x = 5", "SELECT @x", 5),
+    ("SELECT 6 INTO @x", "SELECT @x", 6), ("INSERT INTO t (v) VALUES (1)", "SELECT LAST_INSERT_ID() > 3", 1),
+    ("SET sql_mode = ANSI_QUOTES", "SELECT @@sql_mode", "ANSI_QUOTES"), ("DO GET_LOCK(\"hands\", 0)", "SELECT IS_USED_LOCK('hands') = CONNECTION_ID()", 1)])
+def test_what_a_statement_prepared_by_name_leaves_behind(two, source, text, question, answer):
+    """It is there when the name is not any more."""
+    with two.connect(database="hands") as client, two.connect() as other, two.connect(timeout=60) as third:
+        client.query(f"SET @text = '{text}'")
+        client.query(f"PREPARE p FROM {source.format(text)}")
+        client.query("EXECUTE p")
+        client.query("DEALLOCATE PREPARE p")
+        other.query("BEGIN")
+        third.send_query("UPDATE hands.t SET n = n WHERE id = 1")  # there are two connections: it has the client's, or none
+        for _ in range(20):
+            assert client.query(question).value == answer
+        other.query("ROLLBACK")
+        client.query("DELETE FROM t WHERE v = '1'")
+        client.reset()
         assert third.read_result(False).affected == 0
 
 

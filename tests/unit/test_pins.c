@@ -154,6 +154,24 @@ static void test_clear(void)
 	end();
 }
 
+/* What a READ ONLY block has left on a replica gives way to what a statement leaves on the primary. */
+static void test_replica(void)
+{
+	static struct backend replica = { .is_replica = true };
+	struct sql_meaning meaning;
+	const char *call = "CALL anything()";
+
+	begin();
+	sql_classify(&session.sql, call, strlen(call), &meaning);
+	client_note_statement(&session, &replica, &meaning, call, strlen(call));
+	CU_ASSERT_PTR_EQUAL(session.pinned, &replica);
+	run("CREATE TEMPORARY TABLE a (x INT)");
+	CU_ASSERT_PTR_EQUAL(session.pinned, &backend);
+	client_note_statement(&session, &replica, &meaning, call, strlen(call));
+	CU_ASSERT_PTR_EQUAL(session.pinned, &backend);
+	end();
+}
+
 void suite_pins(void)
 {
 	static CU_TestInfo tests[] = {
@@ -161,6 +179,7 @@ void suite_pins(void)
 		{ "locks", test_locks },
 		{ "values", test_values },
 		{ "clear", test_clear },
+		{ "replica", test_replica },
 		CU_TEST_INFO_NULL,
 	};
 	static CU_SuiteInfo suites[] = {

@@ -758,6 +758,31 @@ static void test_set_names(void)
 	CU_ASSERT_EQUAL(sql_set_names(&plain, "SET a = 1, b = 2", 16, NULL, 0), 2);
 }
 
+static void test_first_part(void)
+{
+	static const struct {
+		const char *text, *first;
+	} cases[] = {
+		{ "SELECT 1; SELECT 2", "SELECT 1" },
+		{ "SELECT ';' /* ; */ -- ;\n, \";\"; COMMIT", "SELECT ';' /* ; */ -- ;\n, \";\"" },
+		{ "COMMIT ; ; SELECT 1", "COMMIT " },
+		{ "SELECT 1", "SELECT 1" },
+		{ "SELECT 1;", "SELECT 1" },
+		{ "; SELECT 1", "; SELECT 1" },
+		{ "", "" },
+		{ "SELECT 'a; SELECT 2", "SELECT 'a; SELECT 2" },
+		{ "BEGIN NOT ATOMIC SELECT 1; SELECT 2; END; SELECT 3", "BEGIN NOT ATOMIC SELECT 1; SELECT 2; END" },
+	};
+	const struct sql_context several = { .version = 101100, .multi_statements = true }, single = { .version = 101100 };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t len = strlen(cases[i].text);
+
+		CU_ASSERT_EQUAL(sql_first_part(&several, cases[i].text, len), strlen(cases[i].first));
+		CU_ASSERT_EQUAL(sql_first_part(&single, cases[i].text, len), len);
+	}
+}
+
 void suite_sql(void)
 {
 	CU_pSuite suite = CU_add_suite("sql", NULL, NULL);
@@ -778,4 +803,5 @@ void suite_sql(void)
 	CU_add_test(suite, "schemas", test_schemas);
 	CU_add_test(suite, "words", test_words);
 	CU_add_test(suite, "names that are SET", test_set_names);
+	CU_add_test(suite, "the first statement of several", test_first_part);
 }

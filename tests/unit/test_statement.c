@@ -210,21 +210,61 @@ static void test_credentials(void)
 /* ---- named ---- */
 
 static struct client session;
+static struct backend here, there, elsewhere; /* not ready: nothing is sent on them */
 
 static bool note(const char *text)
 {
 	struct sql_meaning meaning;
 
 	sql_classify(&session.sql, text, strlen(text), &meaning);
-	return named_note(&session, &meaning, text);
+	return named_note(&session, &here, &meaning, text);
+}
+
+static bool note_failed(const char *text)
+{
+	struct sql_meaning meaning;
+
+	sql_classify(&session.sql, text, strlen(text), &meaning);
+	return named_note_failure(&session, &here, &meaning, text);
 }
 
 static const struct named *read_by(const char *text)
 {
 	struct sql_meaning meaning;
+	const struct named *n;
 
 	sql_classify(&session.sql, text, strlen(text), &meaning);
-	return named_read(&session, &meaning, text);
+	n = named_find(&session, text + meaning.name.at, meaning.name.len);
+	return n && n->text && named_is_read(&session, n, &meaning) ? n : NULL;
+}
+
+static void test_named_places(void)
+{
+	struct named *n;
+
+	memset(&session, 0, sizeof(session));
+	session.value = state_new(&cluster, -1, 0, "a");
+	session.sql = state_sql_context(session.value, &cluster, false);
+	CU_ASSERT_TRUE(note("PREPARE s FROM 'SELECT 1'"));
+	n = named_find(&session, "S", 1);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(n);
+	CU_ASSERT_TRUE(named_is_at(n, &here) && !named_is_at(n, &there));
+	named_add_place(n, &there);
+	CU_ASSERT_TRUE(named_is_at(n, &here) && named_is_at(n, &there));
+	named_add_place(n, &elsewhere); /* two are remembered; the first is its home */
+	CU_ASSERT_TRUE(named_is_at(n, &here) && named_is_at(n, &elsewhere));
+	named_forget_backend(&session, &here);
+	CU_ASSERT_TRUE(!named_is_at(n, &here) && n->at == &elsewhere);
+	named_drop_place(n, &elsewhere);
+	CU_ASSERT_PTR_NULL(n->at);
+	named_add_place(n, &there);
+	CU_ASSERT_PTR_EQUAL(n->at, &there);
+	CU_ASSERT_FALSE(note_failed("PREPARE s FROM @nothing")); /* it need not have come as far as the name */
+	CU_ASSERT_FALSE(note_failed("PREPARE other FROM 'SELECT nosuch'"));
+	CU_ASSERT_TRUE(note_failed("PREPARE s FROM 'SELECT nosuch'"));
+	CU_ASSERT_PTR_NULL(named_find(&session, "s", 1));
+	named_clear(&session);
+	state_unref(session.value);
 }
 
 static void test_named(void)
@@ -272,6 +312,7 @@ void suite_statement(void)
 		{ "remembered slot", test_remembered_slot },
 		{ "credentials", test_credentials },
 		{ "named", test_named },
+		{ "named places", test_named_places },
 		CU_TEST_INFO_NULL,
 	};
 	static CU_SuiteInfo suites[] = {
