@@ -206,8 +206,22 @@ static void set_reads(struct member *m, bool takes)
 			    m->server->name);
 }
 
+/* Another Tandem has changed the primary, and this one was not told how: it was cut off. What its clients have seen beyond the new primary, as
+ * that was when it was first seen writable, was lost. (Told of it, it has the fork point itself; see control_adopt().) */
+static void cut_tokens(struct cluster *c, const struct member *before)
+{
+	const struct member *now = c->members[c->primary];
+
+	if (!c->has_lease || !before || before == now)
+		return;
+	c->fork = now->seen.position;
+	c->fork_number++;
+	c->changed = true;
+}
+
 static void judge_roles(struct cluster *cluster)
 {
+	const struct member *before = cluster->last_primary;
 	struct role_view views[CLUSTER_MAX_SERVERS];
 	struct role_verdict verdict;
 
@@ -220,8 +234,10 @@ static void judge_roles(struct cluster *cluster)
 		set_role(cluster->members[i], verdict.roles[i], cluster);
 	}
 	set_primary(cluster, &verdict);
-	if (cluster->primary >= 0)
+	if (cluster->primary >= 0) {
 		cluster->members[cluster->primary]->is_unproven = false;
+		cut_tokens(cluster, before);
+	}
 	if (verdict.again >= 0 && !atomic_exchange(&cluster->members[verdict.again]->suspect, true))
 		member_wake(cluster->members[verdict.again]);
 }

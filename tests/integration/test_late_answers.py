@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from rawmysql import MysqlError  # noqa: E402
 from sandbox import wait_for  # noqa: E402
-from test_failover import promoted, setting  # noqa: E402
+from test_failover import ctl, promoted, said, setting  # noqa: E402
 from test_promotion import Fault, needs_fault_points  # noqa: E402
 from test_votes import Net, PATIENCE, numbered, other  # noqa: E402
 
@@ -73,6 +73,32 @@ def test_a_cut_off_primary_answers_after_the_lease(how):
         assert replica.value("SELECT COUNT(*) FROM checked.lists") == 0
         late[0].client.query("INSERT INTO lists VALUES (3, 'on time')")
         assert replica.value("SELECT COUNT(*) FROM checked.lists") == 1
+
+
+# A Tandem still reaches the primary, which is cut off from all the others, and its client is told of writes that only that server has. The other
+# Tandem fails over meanwhile and cannot tell it. Expected: when it learns of the new primary, whose transactions have not got as far, it knows that
+# some are lost, says so, and its clients' reads wait for them no more.
+def test_what_is_lost_is_known_to_a_tandem_that_was_not_told():
+    with contextlib.ExitStack() as stack:
+        net = Net(stack)
+        net.at_rest()
+        for tandem in net.tandems:
+            tandem.reload({"monitor": {"failover": "manual"}})
+        name, second = numbered(net)
+        leader, away = net.tandems[name == "t2"], net.tandems[second == "t2"]
+        primary, replica = net.primary(), other(net)
+        net.cut(f"{name}-{primary.name}", "db1-db2", "t1-t2")
+        said(leader, "`tandemctl failover` does it", PATIENCE)
+        primary.sql("SET GLOBAL rpl_semi_sync_master_enabled = 0")
+        with away.connect(database="checked", timeout=PATIENCE) as client:
+            for key in range(40):
+                client.query(f"INSERT INTO lists VALUES ({key}, 'lost')")
+            status, text = ctl(leader, "failover")
+            assert status == 0, text
+            said(away, "1 accounts had been acknowledged writes that the new primary does not have: they are lost", PATIENCE)
+            wait_for(lambda: client.value("SELECT COUNT(*) FROM lists") == 0, PATIENCE, "a read of the new primary")
+            client.query("INSERT INTO lists VALUES (1, 'kept')")
+            assert client.value("SELECT COUNT(*) FROM lists") == 1 == replica.value("SELECT COUNT(*) FROM checked.lists")
 
 
 # The primary falls silent with a write under way, and goes on while a replica takes over from it.
