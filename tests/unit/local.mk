@@ -15,6 +15,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_balance.c \
 	tests/unit/test_cluster.c \
 	tests/unit/test_config.c \
+	tests/unit/test_diagnose.c \
 	tests/unit/test_failover.c \
 	tests/unit/test_fastcgi.c \
 	tests/unit/test_gtid.c \
@@ -30,6 +31,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_state.c \
 	tests/unit/test_statement.c \
 	tests/unit/test_tls_tickets.c \
+	tests/unit/test_tracking.c \
 	tests/unit/test_web_limits.c \
 	tests/unit/test_wire.c \
 	tests/unit/test_wire_auth.c \

@@ -11,6 +11,7 @@
 	SUITE(base_io) \
 	SUITE(cluster) \
 	SUITE(config) \
+	SUITE(diagnose) \
 	SUITE(failover) \
 	SUITE(fastcgi) \
 	SUITE(gtid) \
@@ -26,6 +27,7 @@
 	SUITE(state) \
 	SUITE(statement) \
 	SUITE(tls_tickets) \
+	SUITE(tracking) \
 	SUITE(web_limits) \
 	SUITE(wire) \
 	SUITE(wire_auth) \
