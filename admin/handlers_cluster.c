@@ -307,6 +307,8 @@ static void add_problems(struct call *call, const struct cluster_status *s)
 	t->title = "What is wrong:";
 	if (s->primary < 0)
 		add_problem(call->answer, t, NULL, s->why, "");
+	if (s->stranger[0])
+		add_problem(call->answer, t, NULL, s->stranger, "");
 	for (size_t i = 0; i < s->count; i++)
 		if (s->servers[i].trouble[0])
 			add_problem(call->answer, t, s->servers[i].name, s->servers[i].trouble, s->servers[i].advice);

@@ -78,6 +78,8 @@ libcluster_a_SOURCES = \
 	proxy/cluster/snapshot.h \
 	proxy/cluster/status.c \
 	proxy/cluster/status.h \
+	proxy/cluster/stranger.c \
+	proxy/cluster/stranger.h \
 	proxy/cluster/variables.c \
 	proxy/cluster/variables.h \
 	proxy/cluster/vote.c \

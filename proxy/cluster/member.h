@@ -151,6 +151,12 @@ struct cluster {
 	uint32_t trusted_id; /* an operation has just made it the primary: good without votes until */
 	uint64_t trusted_until_ms; /* clock_ms() */
 
+	char stranger[600]; /* stranger.c: of another Tandem that is no peer; "" none was seen */
+
+	/* The sentry's own. */
+	bool stranger_looked;
+	uint64_t stranger_epoch; /* of the row as last looked at */
+
 	/* The coordinator's own. */
 	pthread_t recovery; /* operation_recover() */
 	bool recovery_tried, recovery_started;

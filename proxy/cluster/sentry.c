@@ -16,6 +16,7 @@
 #include "proxy/cluster/journal.h"
 #include "proxy/cluster/operation.h"
 #include "proxy/cluster/rejoin.h"
+#include "proxy/cluster/stranger.h"
 #include "proxy/cluster/vote.h"
 
 enum {
@@ -360,6 +361,7 @@ static uint64_t stand_guard(struct cluster *c)
 	if (s->mode != settings.failover)
 		s->retry_ms = s->pause_ms = 0;
 	s->mode = settings.failover;
+	stranger_look(c);
 	sentry_judge(c, &verdict);
 	tell_verdict(c, &verdict);
 	/* What is seen is told by all, but only one Tandem acts on it. */

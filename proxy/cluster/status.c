@@ -164,6 +164,7 @@ void cluster_status(struct cluster *cluster, struct cluster_status *out)
 	for (size_t i = 0; i < cluster->member_count; i++)
 		describe(cluster, cluster->members[i], &out->servers[i]);
 	out->epoch = cluster_epoch(cluster);
+	memcpy(out->stranger, cluster->stranger, sizeof(out->stranger));
 	pthread_mutex_unlock(&cluster->lock);
 	votes_status(cluster, &out->votes);
 	out->peer_count = peers_status(cluster, out->peers);

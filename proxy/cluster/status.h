@@ -42,6 +42,7 @@ struct cluster_status {
 	struct votes_status votes;
 	struct peer_view peers[PEERS_MAX];
 	size_t peer_count;
+	char stranger[600]; /* another Tandem that is no [peer], and what to do; "" none was seen */
 	uint64_t epoch; /* of the last change of the primary that is known; 0 none */
 };
 

@@ -125,6 +125,7 @@ static void start_voters(struct votes *v, struct settings *s)
 	v->no_witness = !s->witness_count;
 	v->order.cluster = s->cluster;
 	v->order.lease_ms = s->monitor.lease_ms;
+	v->order.is_alone = !s->peer_count;
 	for (size_t i = 0; v->voters && i < count && start_voter(v, s, i); i++)
 		v->count++;
 }
@@ -612,6 +613,27 @@ void votes_give_word(struct cluster *cluster)
 }
 
 /* ---- The rest ---- */
+
+bool votes_stranger(struct cluster *cluster, char voter[72], char host[64])
+{
+	struct votes *v = cluster->votes;
+	uint64_t now = clock_ms();
+	bool found = false;
+
+	pthread_mutex_lock(&v->lock);
+	for (size_t i = 0; i < v->count && v->always && !found; i++) {
+		const struct voter *one = &v->voters[i];
+
+		/* One's own connection of before a restart is gone after a lease. */
+		found = one->stranger_ms && now > one->stranger_ms + 2 * (uint64_t)v->order.lease_ms;
+		if (!found)
+			continue;
+		snprintf(voter, 72, "%s", one->name);
+		snprintf(host, 64, "%s", one->stranger);
+	}
+	pthread_mutex_unlock(&v->lock);
+	return found;
+}
 
 void votes_status(struct cluster *cluster, struct votes_status *out)
 {

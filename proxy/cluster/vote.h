@@ -50,6 +50,10 @@ uint64_t votes_withdraw_word(struct cluster *cluster);
 /* The word is given again for the primary in force; returns when the voters have taken it, within some hundred milliseconds. */
 void votes_give_word(struct cluster *cluster);
 
+/* Another Tandem votes in this cluster, seen for longer than a lease, while this one knows no peers: at which voter, and from where as that one
+ * tells ("": not told). */
+bool votes_stranger(struct cluster *cluster, char voter[72], char host[64]);
+
 void votes_status(struct cluster *cluster, struct votes_status *out);
 
 #endif

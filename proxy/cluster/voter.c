@@ -14,6 +14,8 @@ enum { RETRY_MS = 250, IDLE_MS = 60000, STATEMENT_BYTES = 8192 };
 
 /* Server names as MySQL has them are too long for its lock names, and may differ from Tandem to Tandem; server ids do not. */
 #define VOTE_LOCK "'tandem.%s.leader'"
+/* Of Tandems that know no peers, and have no vote: whoever has it so sees that there is another one. */
+#define SECOND_LOCK "'tandem.%s.second'"
 #define WORD_LOCK "'tandem.%s.primary.%u'"
 
 static bool say(struct voter *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -55,7 +57,7 @@ static long long ask(struct voter *v, const char *format, ...)
 static void forget(struct voter *v)
 {
 	line_close(&v->line);
-	v->holds = false;
+	v->holds = v->is_second = false;
 	v->held_word = 0;
 }
 
@@ -80,6 +82,17 @@ static bool take_or_leave(struct voter *v, const struct voter_order *o)
 	return v->line.error == 0;
 }
 
+static bool show_presence(struct voter *v, const struct voter_order *o)
+{
+	bool want = o->is_alone && !v->holds;
+
+	if (want && !v->is_second)
+		v->is_second = ask(v, "SELECT GET_LOCK(" SECOND_LOCK ", 0)", o->cluster) == 1;
+	else if (!want && v->is_second)
+		v->is_second = ask(v, "SELECT RELEASE_LOCK(" SECOND_LOCK ")", o->cluster) < 0;
+	return v->line.error == 0;
+}
+
 static bool tell_word(struct voter *v, const struct voter_order *o)
 {
 	uint32_t word = v->holds ? o->word : 0;
@@ -96,7 +109,8 @@ static bool tell_word(struct voter *v, const struct voter_order *o)
 
 static size_t write_question(const struct voter_order *o, char *out, size_t size)
 {
-	size_t len = (size_t)snprintf(out, size, "SELECT CONNECTION_ID(), IS_USED_LOCK(" VOTE_LOCK ")", o->cluster);
+	size_t len = (size_t)snprintf(out, size, "SELECT CONNECTION_ID(), IS_USED_LOCK(" VOTE_LOCK "), IS_USED_LOCK(" SECOND_LOCK ")",
+				      o->cluster, o->cluster);
 
 	for (size_t i = 0; i < o->server_count && len < size; i++)
 		len += (size_t)snprintf(out + len, size - len, ", IS_USED_LOCK(" WORD_LOCK ")", o->cluster, o->server_ids[i]);
@@ -104,7 +118,7 @@ static size_t write_question(const struct voter_order *o, char *out, size_t size
 }
 
 /* Who has the vote, and what he says. The answer also keeps the connection from its wait_timeout. */
-static bool look(struct voter *v, const struct voter_order *o, struct lease_paper *paper)
+static bool look(struct voter *v, const struct voter_order *o, struct lease_paper *paper, unsigned long long *stranger)
 {
 	char question[STATEMENT_BYTES];
 	MYSQL_RES *result;
@@ -117,24 +131,62 @@ static bool look(struct voter *v, const struct voter_order *o, struct lease_pape
 	result = line_query(&v->line, question);
 	row = result ? mysql_fetch_row(result) : NULL;
 	if (row) {
-		unsigned long long own = row_number(row, 0), holder = row_number(row, 1);
+		unsigned long long own = row_number(row, 0), holder = row_number(row, 1), second = row_number(row, 2);
 
 		paper->mine = v->holds = holder && holder == own;
 		paper->taken = holder && holder != own;
+		*stranger = !o->is_alone ? 0 : paper->taken ? holder : second != own ? second : 0;
 		for (size_t i = 0; holder && i < o->server_count; i++)
-			if (row_number(row, 2 + (unsigned)i) == holder)
+			if (row_number(row, 3 + (unsigned)i) == holder)
 				paper->primary_id = o->server_ids[i];
 	}
 	mysql_free_result(result);
 	return row != NULL;
 }
 
+static void find_host(struct voter *v, unsigned long long id, char host[64])
+{
+	char statement[128];
+	MYSQL_RES *result;
+	MYSQL_ROW row;
+
+	snprintf(statement, sizeof(statement), "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID = %llu", id);
+	result = line_query(&v->line, statement);
+	row = result ? mysql_fetch_row(result) : NULL;
+	snprintf(host, 64, "%s", row ? row_text(row, 0) : "");
+	mysql_free_result(result);
+}
+
+static void note_stranger(struct voter *v, unsigned long long id)
+{
+	char host[64] = "";
+	bool is_new;
+
+	pthread_mutex_lock(v->lock);
+	is_new = id && !v->stranger_ms;
+	if (!id)
+		v->stranger_ms = 0;
+	pthread_mutex_unlock(v->lock);
+	if (!is_new)
+		return;
+	find_host(v, id, host);
+	pthread_mutex_lock(v->lock);
+	v->stranger_ms = clock_ms();
+	memcpy(v->stranger, host, sizeof(host));
+	pthread_mutex_unlock(v->lock);
+}
+
 /* The time is taken first: the vote is good for a lease from then at the least. */
 static bool vote(struct voter *v, const struct voter_order *o, struct lease_paper *paper)
 {
+	unsigned long long stranger = 0;
+
 	*paper = (struct lease_paper){ .asked_ms = clock_ms() };
-	if (connect_voter(v, o) && take_or_leave(v, o) && tell_word(v, o) && look(v, o, paper))
+	if (connect_voter(v, o) && take_or_leave(v, o) && show_presence(v, o) && tell_word(v, o) && look(v, o, paper, &stranger)) {
+		note_stranger(v, stranger);
 		return true;
+	}
+	note_stranger(v, 0);
 	forget(v);
 	return false;
 }

@@ -20,6 +20,7 @@ struct voter_order {
 	uint32_t word;	  /* server id of the primary to be told with it; 0 none */
 	uint64_t round;	  /* grows with each change */
 	uint32_t lease_ms;
+	bool is_alone;	   /* no peers are known: others that vote are strangers */
 	const char *cluster; /* its name; lives as long as the voters */
 	uint32_t server_ids[CLUSTER_MAX_SERVERS]; /* whose names may be heard */
 	size_t server_count;
@@ -40,10 +41,13 @@ struct voter {
 	/* The thread's own: */
 	bool holds;
 	uint32_t held_word;
+	bool is_second; /* holds the lock of those who have no vote here */
 	/* Under the lock: */
 	bool stop;
 	struct lease_paper paper;
 	uint64_t served; /* the last round that was done, or could not be */
+	uint64_t stranger_ms; /* since when another Tandem is seen here that is no peer: clock_ms(); 0 none is */
+	char stranger[64];    /* where it connects from */
 	char trouble[VOTER_TROUBLE];
 };
 
