@@ -117,7 +117,8 @@ static void add(struct text *t, const void *bytes, size_t len)
 		t->data = grown;
 		t->size = size;
 	}
-	memcpy(t->data + t->len, bytes, len);
+	if (len) /* a NULL has no bytes to point to */
+		memcpy(t->data + t->len, bytes, len);
 	t->len += len;
 	t->data[t->len] = '\0';
 }
