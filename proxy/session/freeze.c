@@ -66,6 +66,8 @@ bool freeze_begin(struct backend *backend)
 	struct client *c = backend->client;
 	bool ok = true;
 
+	if (backend->freezing)
+		return true;
 	backend->freeze = calloc(1, sizeof(*backend->freeze));
 	if (!backend->freeze)
 		return false;
@@ -574,7 +576,7 @@ bool freeze_wait(struct turn *turn, struct backend *backend)
 	turn->wait = WAIT_CAPTURE;
 	turn->capture = CAPTURE_FREEZE;
 	turn->captured_from = backend;
-	if (backend->freezing || freeze_begin(backend))
+	if (freeze_begin(backend))
 		return true;
 	backend_lost(backend, "its session's values could not be asked for", 0, NULL, NULL);
 	return true;

@@ -26,7 +26,7 @@ struct frozen_list {
 
 /* Does the session lose something that is not known by value when this connection is taken away? */
 bool freeze_needed(const struct client *client, const struct backend *backend);
-/* Sends the questions; backend->freezing until all answers are in. False when they could not be sent. */
+/* Sends the questions, unless they are under way; backend->freezing until all answers are in. False when they could not be sent. */
 bool freeze_begin(struct backend *backend);
 /* The answer to one of them has come. After the last one whoever wants the connection gets it, or the turn that has waited goes on. When
  * something could not be turned into a value, the session keeps its connection (client->uvars_fixed). */

@@ -52,7 +52,7 @@ static void move_idle(struct client *c)
 		return;
 	if (!freeze_needed(c, b))
 		leave(c, b);
-	else if (!b->freezing && !freeze_begin(b))
+	else if (!freeze_begin(b))
 		backend_lost(b, "cannot send", 0, NULL, NULL);
 }
 
