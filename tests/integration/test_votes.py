@@ -313,10 +313,11 @@ def test_the_tandems_are_cut_off_from_each_other(rest):
     assert rest.failovers == failovers and rest.primary() is primary and rest.leader() is leader
 
 
-# Expected: the other one leads and goes on; the leader that was keeps its writes back, since it cannot know.
+# Expected: the other one leads and goes on; the leader that was keeps its writes back, since it cannot know. What was answered while it was cut
+# off comes after its lease, and is not believed.
 def test_the_leader_is_cut_off_from_everybody(rest):
     name, second = numbered(rest)
-    with load(rest) as halves:
+    with load(rest, in_flight=True) as halves:
         its = by_role(rest, halves)[1]
         rest.cut(*[f"{name}-{far}" for far in ("db1", "db2", "w1", second)])
         follower = rest.tandems[second == "t2"]
