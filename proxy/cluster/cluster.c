@@ -581,8 +581,8 @@ void cluster_stop(struct cluster *cluster)
 	while (cluster->operating[0])
 		pthread_cond_wait(&cluster->idle, &cluster->lock);
 	pthread_mutex_unlock(&cluster->lock);
+	pthread_join(cluster->thread, NULL); /* it wakes the sentry */
 	sentry_stop(cluster);
-	pthread_join(cluster->thread, NULL);
 	if (cluster->recovery_started)
 		pthread_join(cluster->recovery, NULL);
 	peers_stop(cluster);
