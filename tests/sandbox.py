@@ -637,7 +637,13 @@ class Tandem:
         return self
 
     def __exit__(self, kind, *_):
+        if kind:
+            print(self.last_words())
         self.close(check=kind is None)
+
+    def last_words(self):
+        """The end of its log, to be read beside a failure."""
+        return f"---- {self.log}, its end:\n{tail(self.log, 80)}"
 
     def defaults(self):
         sections = {

@@ -23,12 +23,16 @@
 	"(SELECT MAX(VARIABLE_VALUE) FROM performance_schema.global_variables WHERE VARIABLE_NAME LIKE 'rpl\\_semi\\_sync\\_source" suffix "'" \
 	" OR VARIABLE_NAME LIKE 'rpl\\_semi\\_sync\\_master" suffix "')"
 
+/* A version 1 UUID carries, as its fourth group, a number that the server draws anew whenever it starts (RFC 9562, section 5.1: the clock
+ * sequence; MySQL manual, "UUID()"). */
+#define HELLO "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID(), SUBSTRING_INDEX(SUBSTRING_INDEX(UUID(),'-',4),'-',-1)"
+
 static const struct flavour mariadb = {
 	/* gtid_current_pos: what was replicated and what was written here; gtid_slave_pos alone knows nothing of own writes. */
 	.look = "SELECT @@global.server_id, @@global.read_only, @@global.gtid_current_pos, "
 		"@@global.max_connections,"
 		" @@global.skip_name_resolve, @@global.rpl_semi_sync_master_enabled",
-	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
+	.hello = HELLO,
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
 	.links = "SHOW ALL SLAVES STATUS",
 	.links_before = "SHOW SLAVE STATUS",
@@ -73,7 +77,7 @@ static const struct flavour mysql = {
 		"@@global.max_connections,"
 		" @@global.skip_name_resolve, (SELECT COUNT(*) FROM performance_schema.global_variables WHERE"
 		" VARIABLE_NAME IN ('rpl_semi_sync_source_enabled','rpl_semi_sync_master_enabled') AND VARIABLE_VALUE='ON')",
-	.hello = "SELECT SUBSTRING_INDEX(USER(),'@',-1), CONNECTION_ID()",
+	.hello = HELLO,
 	.uptime = "SHOW GLOBAL STATUS LIKE 'Uptime'",
 	.links = "SHOW REPLICA STATUS",
 	.links_before = "SHOW SLAVE STATUS",
@@ -176,6 +180,7 @@ static bool observe_hello(struct line *line, const struct flavour *f, struct obs
 	if (row) {
 		remember_origin(line->mysql, row_text(row, 0), out);
 		out->connection_id = row_number(row, 1);
+		out->incarnation = (uint16_t)strtoul(row_text(row, 2), NULL, 16);
 	}
 	mysql_free_result(result);
 	return row != NULL;

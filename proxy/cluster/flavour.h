@@ -10,7 +10,7 @@
 struct flavour {
 	/* server_id, read_only, position, max_connections, skip_name_resolve, semi-sync as a primary asked for */
 	const char *look;
-	/* host part of USER(), CONNECTION_ID() */
+	/* host part of USER(), CONNECTION_ID(), what this start of the server was given at random (hexadecimal) */
 	const char *hello;
 	const char *uptime;
 	/* replication links; the older spelling where a server does not know the first */

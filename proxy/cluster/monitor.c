@@ -113,8 +113,8 @@ static bool was_restarted(const struct member *m, const struct observation *now)
 {
 	if (!m->has_seen || now->greeting == m->seen.greeting)
 		return false;
-	/* Connection numbers begin anew with the server; where it got further than before, its boot time tells. */
-	return now->connection_id <= m->seen.connection_id ||
+	/* Connection numbers begin anew with the server, and it booted later: both only say so for sure when a restart was not quick. */
+	return now->incarnation != m->seen.incarnation || now->connection_id <= m->seen.connection_id ||
 	       now->booted_ms > m->seen.booted_ms + RESTART_SLACK_MS;
 }
 

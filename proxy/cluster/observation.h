@@ -70,6 +70,7 @@ struct observation {
 	uint64_t row_epoch;	/* of the operation written down in tandem.cluster there; 0: none, or it replicates */
 	uint64_t greeting;	/* grows by one with each connection the monitor makes */
 	uint64_t connection_id; /* of the monitor's connection */
+	uint16_t incarnation;	/* what this start of the server was given at random */
 	int64_t booted_ms;	/* clock_ms() at which the server started, to about a second */
 };
 

@@ -76,6 +76,16 @@ def pytest_runtest_protocol(item):
         yield
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """Beside a failure stands what the daemons that still run have said; one that ended with the test has printed it."""
+    report = (yield).get_result()
+    if report.failed:
+        for one in sandbox.OPEN:
+            if isinstance(one, sandbox.Tandem):
+                report.sections.append((f"{one.folder.name}", one.last_words()))
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
