@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/io_tls.h"
+#include "base/listen.h"
 
 bool io_loop_init(struct io_loop *loop, struct event_base *base)
 {
@@ -377,6 +378,7 @@ static __attribute__((cold)) void connected(struct io *io)
 	}
 	io->state = IO_OPEN;
 	set_no_delay(io->fd);
+	peer_keep_alive(io->fd);
 	if (!watch_want(&io->watch, WATCH_READ)) {
 		io_finish(io, IO_END_MEMORY);
 		return;

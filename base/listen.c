@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,7 @@ static bool bind_and_listen(struct listen_socket *s, const struct addrinfo *to)
 		return false;
 	setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(s->fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
+	peer_keep_alive(s->fd);
 	return !bind(s->fd, to->ai_addr, to->ai_addrlen) && !listen(s->fd, LISTEN_BACKLOG);
 }
 
@@ -144,6 +146,16 @@ void listen_close(struct listen_socket *s)
 		unlink(s->path);
 	free(s->path);
 	s->path = NULL;
+}
+
+void peer_keep_alive(int fd)
+{
+	const int on = 1, idle = 30, interval = 10, probes = 3; /* seconds */
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
 void peer_describe(const struct sockaddr_storage *peer, char *host, size_t size, uint16_t *port)

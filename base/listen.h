@@ -26,6 +26,10 @@ bool listen_open(struct listen_socket *s, const char *address, unsigned mode, ch
 /* Closes, and removes a Unix socket's path. A closed one may be closed again. */
 void listen_close(struct listen_socket *s);
 
+/* Has the kernel ask a silent TCP peer now and then whether it is still there: one that went without a word ends the connection within a
+ * minute. Connections inherit it from the socket that accepts them, as the sockets of listen_open() do. Without effect on a Unix socket. */
+void peer_keep_alive(int fd);
+
 /* Writes a peer's address without its port: "10.0.0.7", also for an IPv4 one in IPv6 form, "2001:db8::1", "localhost" for a Unix socket. */
 void peer_describe(const struct sockaddr_storage *peer, char *host, size_t size, uint16_t *port);
 

@@ -338,12 +338,38 @@ static bool adopt_pools(struct worker *w, const struct snapshot *s)
 	return true;
 }
 
-static void lose_all(struct backend_list *list)
+/* Part of a result is with the client: it can be had from nowhere else. */
+static bool is_passing(const struct backend *b)
+{
+	const struct turn *t = b->client ? b->client->turn : NULL;
+
+	return t && t->backend == b && t->passed;
+}
+
+/* The loss of one may change what is behind it in the list: each look begins at its head. */
+static struct backend *first_to_lose(const struct backend_list *list, bool deposed)
 {
 	struct backend *b;
 
-	while ((b = TAILQ_FIRST(list)))
+	TAILQ_FOREACH(b, list, link)
+		if (deposed || !is_passing(b))
+			return b;
+	return NULL;
+}
+
+static void lose_all(struct backend_list *list, bool deposed)
+{
+	struct backend *b;
+
+	while ((b = first_to_lose(list, deposed)))
 		backend_lost(b, "its server does not answer", 0, NULL, NULL);
+}
+
+static void leave_server(struct server_pool *pool, bool deposed)
+{
+	lose_all(&pool->busy, deposed);
+	lose_all(&pool->free, deposed);
+	lose_all(&pool->held, deposed);
 }
 
 /* It was the primary until another took over without it: whatever it still answers is no part of the cluster's history. */
@@ -352,22 +378,29 @@ static bool is_deposed(const struct server_view *before, const struct server_vie
 	return before->role == ROLE_PRIMARY && (another || now->role == ROLE_STRAY);
 }
 
-/* A silent replica keeps its sockets open: what waits for it goes elsewhere. A silent primary has no elsewhere: if it comes back, so do
- * its answers; if it is gone, its sockets end. Until it is deposed. */
+static const struct server_view *view_in(const struct snapshot *s, const struct server *server)
+{
+	for (size_t i = 0; i < s->server_count; i++)
+		if (s->servers[i].server == server)
+			return &s->servers[i];
+	return NULL;
+}
+
+/* A silent replica keeps its sockets open: what waits for it goes elsewhere, but for the rest of a result. A silent primary has no
+ * elsewhere: if it comes back, so do its answers; if it is gone, its sockets end. Until it is deposed. */
 static void leave_dead_servers(struct worker *w, const struct snapshot *before)
 {
 	const struct snapshot *s = w->snapshot;
 
 	for (size_t i = 0; i < s->server_count; i++) {
-		if (s->servers[i].health != HEALTH_DOWN || (int)i == s->primary || s->servers[i].role == ROLE_PRIMARY)
+		const struct server_view *was = view_in(before, s->servers[i].server);
+		bool deposed;
+
+		if (!was || s->servers[i].health != HEALTH_DOWN || (int)i == s->primary || s->servers[i].role == ROLE_PRIMARY)
 			continue;
-		for (size_t j = 0; j < before->server_count; j++)
-			if (before->servers[j].server == s->servers[i].server &&
-			    (before->servers[j].health != HEALTH_DOWN || is_deposed(&before->servers[j], &s->servers[i], s->primary >= 0))) {
-				lose_all(&w->pools[i]->busy);
-				lose_all(&w->pools[i]->free);
-				lose_all(&w->pools[i]->held);
-			}
+		deposed = is_deposed(was, &s->servers[i], s->primary >= 0);
+		if (deposed || was->health != HEALTH_DOWN)
+			leave_server(w->pools[i], deposed);
 	}
 }
 

@@ -182,6 +182,44 @@ def test_replica_hangs(pair, front):
     assert slowest < 2.5
 
 
+def test_a_result_goes_on_after_a_silence(pair, front):
+    """The rest of a result can be had from nowhere else: it is waited for, while what comes after goes to the primary."""
+    replica, mib = pair.replicas[0], 1 << 20
+    stuck = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'Writing to net' AND info LIKE 'SELECT @@server_id, REP%'"
+    with front.connect(database="work", capabilities=rawmysql.CLASSIC, timeout=60) as client, front.connect() as other:
+        assert client.query("SELECT @@server_id").value == 2
+        client.send_query(f"SELECT @@server_id, REPEAT('x', {mib}) FROM seq_1_to_64")
+        sandbox.wait_for(lambda: replica.value(stuck), 20, "the result to stop at a full socket")
+        replica.sigstop()
+        try:
+            sandbox.wait_for(lambda: other.query("SELECT @@server_id").value == 1, 20, "the replica to be down")
+        finally:
+            replica.sigcont()
+        rows = client.read_result().rows
+        assert len(rows) == 64 and all(row == (2, "x" * mib) for row in rows)
+    front.wait_reads_on([replica])
+
+
+def connections_of(pid):
+    """(local port, remote port, which timer the kernel has for it: 0 none, 1 of sending, 2 keepalive) of each open IPv4 TCP connection."""
+    mine = {os.readlink(entry.path)[8:-1] for entry in os.scandir(f"/proc/{pid}/fd") if os.readlink(entry.path).startswith("socket:")}
+    with open(f"/proc/{pid}/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return [(int(row[1].split(":")[1], 16), int(row[2].split(":")[1], 16), int(row[5].split(":")[0]))
+            for row in rows if row[9] in mine and row[3] == "01"]
+
+
+def test_peers_that_go_without_a_word_are_asked_for(front):
+    """The kernel sends keepalives to clients and servers: a host that is gone holds nothing for ever."""
+    with front.connect() as client:
+        client.query("SELECT 1")
+        found = connections_of(front.pid)
+        clients = [timer for local, _, timer in found if local == front.port]
+        servers = [timer for _, remote, timer in found if remote in {server.port for server in front.cluster.servers}]
+    assert clients and all(clients)
+    assert servers and all(servers)
+
+
 def test_replication_breaks(pair, front):
     """A replica whose SQL thread stands still with an error takes no reads of what it does not have, and none at all soon."""
     replica = pair.replicas[0]
