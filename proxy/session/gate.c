@@ -148,7 +148,7 @@ bool gate_doubts(const struct turn *turn, const struct wire_ok *ok)
 	const struct snapshot *s = turn->client->worker->snapshot;
 	const struct backend *b = turn->backend;
 
-	if (b->is_replica || !turn->client->wrote)
+	if (b->is_replica)
 		return false;
 	/* An open transaction is run again, or fails, at its end. */
 	if (ok->status & SERVER_STATUS_IN_TRANS && !replay_may_have_ended(turn))

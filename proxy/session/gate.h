@@ -23,7 +23,7 @@ void gate_note_opened(struct turn *turn);
 
 /* Its statement is under way, may have written, and its server is no longer the primary: whatever is answered is not to be believed. */
 bool gate_is_lost_write(const struct turn *turn) __attribute__((cold));
-/* The same of an OK that has come: what it says is stored may not be where the next primary has it, since a failover is under way or may be.
+/* The same of an OK for a session that `wrote`: what it says is stored may not be where the next primary has it, since a failover is under way or may be.
  * (A planned promotion lets writes end before it begins.) */
 bool gate_doubts(const struct turn *turn, const struct wire_ok *ok);
 

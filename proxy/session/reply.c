@@ -193,7 +193,7 @@ static void forward_ok(struct turn *t, struct backend *b, const struct walk_item
 		protocol_error(b, "malformed OK");
 		return;
 	}
-	if (gate_doubts(t, &ok)) {
+	if (c->wrote && gate_doubts(t, &ok)) {
 		backend_lost(b, "the answer came when its server was, or may have been, no longer the primary", 0, NULL, NULL);
 		return;
 	}

@@ -63,6 +63,7 @@ struct turn {
 	bool wants_values; /* its statement may look at the session's variables or LAST_INSERT_ID() */
 	bool list_saved; /* the list was frozen for it, and may have been made again: once is enough */
 	bool more_parts;   /* there is more behind it in its packet, which is not sent with it: see parts.h */
+	bool is_long;	   /* a command too long to be collected: its rest is an upload */
 	uint8_t seq_before; /* the number of the last packet of the reply to what stood in front of it */
 	uint8_t diagnosed; /* how often diagnose_begin() has looked at it */
 	bool held;	    /* waits for the gate */
@@ -83,7 +84,6 @@ struct turn {
 	uint8_t reported_count;
 	uint32_t avoid;	    /* servers (by index, one bit each) that failed it */
 	struct backend *captured_from;
-	bool is_long;	    /* a command too long to be collected: its rest is an upload */
 	uint8_t capture;    /* enum capture_what: what the CAPTURE under way is for */
 	void *ticket;	  /* its place in a server's queue, pool.c's */
 	uint32_t pending; /* swallowed replies in front of its own */
