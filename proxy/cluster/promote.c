@@ -506,8 +506,8 @@ static bool finish_row(struct operation *op)
 
 static const struct step after[] = {
 	{ "release", release, NULL },	{ "unlock", unlock, NULL },	{ "demote", demote, NULL },
-	{ "forget", forget, NULL },	{ "others", lead_others, NULL }, { "events", start_events, NULL },
-	{ "connected", see_connected, NULL },
+	{ "others", lead_others, NULL },  { "connected", see_connected, NULL }, { "forget", forget, NULL },
+	{ "events", start_events, NULL },
 	{ "scheduler", move_scheduler, NULL }, { "dumps", end_dumps, NULL }, { "compare", compare, NULL },
 	{ "finish", finish_row, NULL },
 };

@@ -70,9 +70,11 @@ static struct turn *turn_new(struct client *c, enum turn_task task)
 
 void turn_free(struct turn *turn)
 {
-	free(turn->fit_message);
-	free(turn->restore);
-	turn->fit_message = turn->restore = NULL;
+	if (turn->fit_message || turn->restore) { /* rarely, and a call of free() is not for nothing */
+		free(turn->fit_message);
+		free(turn->restore);
+		turn->fit_message = turn->restore = NULL;
+	}
 	if (turn->packet_size > KEEP_BYTES) {
 		free(turn->packet);
 		turn->packet = NULL;

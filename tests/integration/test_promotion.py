@@ -17,7 +17,7 @@ from rawmysql import MysqlError
 TABLE = "CREATE TABLE work.ledger (writer INT, seq INT, part INT, PRIMARY KEY (writer, seq, part)) ENGINE=InnoDB"
 # The steps in their order. What is killed after one of the first is undone; after one of the others, finished.
 BEFORE = ["row", "semi-sync", "events off", "prepare", "hold", "fence", "catch-up", "stop"]
-AFTER = ["reopen", "release", "unlock", "demote", "forget", "others", "events", "connected", "scheduler", "dumps", "compare", "finish"]
+AFTER = ["reopen", "release", "unlock", "demote", "others", "connected", "forget", "events", "scheduler", "dumps", "compare", "finish"]
 
 
 def tandemctl():
