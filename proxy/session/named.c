@@ -36,19 +36,18 @@ static void deallocate(struct client *c, struct backend *b, const struct named *
 }
 
 /* `b` knows that it is gone. */
-static bool drop(struct client *c, const struct backend *b, const char *name, size_t len)
+static void drop(struct client *c, const struct backend *b, const char *name, size_t len)
 {
 	struct named **at = find(c, name, len), *n = *at;
 
 	if (!n)
-		return false;
+		return;
 	*at = n->next;
 	if (n->at && n->at != b)
 		deallocate(c, n->at, n);
 	if (n->also_at && n->also_at != b && n->also_at != n->at)
 		deallocate(c, n->also_at, n);
 	free_one(n);
-	return true;
 }
 
 /* The literal without its quotes; NULL when something in it would have to be decoded that sql_mode or character set decide. */
@@ -69,39 +68,50 @@ static char *literal(const char *quoted, size_t len, size_t *out_len)
 	return out;
 }
 
-static void add(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
+static bool add(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
 {
 	struct named *n = calloc(1, sizeof(*n));
 
 	if (!n)
-		return;
+		return false;
 	n->name = strndup(text + m->name.at, m->name.len);
+	if (!n->name) {
+		free(n);
+		return false;
+	}
+	n->next = c->named;
+	c->named = n;
+	n->at = b;
+	n->value = state_ref(c->value);
 	if (asprintf(&n->prepare, "PREPARE `%.*s` FROM %.*s", (int)m->name.len, text + m->name.at, (int)m->text.len,
 		     text + m->text.at) < 0)
 		n->prepare = NULL;
-	n->value = state_ref(c->value);
-	n->at = b;
 	if (n->prepare && m->text.len && !(m->facts & SQL_F_MULTI))
 		n->text = literal(text + m->text.at, m->text.len, &n->len);
 	if (n->text)
 		sql_classify(&c->sql, n->text, n->len, &n->meaning);
-	n->next = c->named;
-	c->named = n;
+	return true;
 }
 
 bool named_note(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
 {
-	bool had = drop(client, backend, text + meaning->name.at, meaning->name.len);
-
-	if (meaning->verb == SQL_DEALLOCATE)
-		return had;
-	add(client, backend, meaning, text);
-	return !had;
+	drop(client, backend, text + meaning->name.at, meaning->name.len);
+	return meaning->verb == SQL_DEALLOCATE || add(client, backend, meaning, text);
 }
 
-bool named_note_failure(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
+void named_note_failure(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text)
 {
-	return meaning->text.len && drop(client, backend, text + meaning->name.at, meaning->name.len);
+	if (meaning->text.len)
+		drop(client, backend, text + meaning->name.at, meaning->name.len);
+}
+
+uint16_t named_fixed(const struct client *client)
+{
+	uint16_t count = 0;
+
+	for (const struct named *n = client->named; n; n = n->next)
+		count += !n->text;
+	return count;
 }
 
 bool named_is_read(const struct client *client, const struct named *named, const struct sql_meaning *meaning)

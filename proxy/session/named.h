@@ -1,7 +1,7 @@
 /*
- * Text PREPAREs: named statements of a session. They hold it on the connection where they were prepared, but what they execute may belong
- * elsewhere: a read on a replica, a write on the primary when the PREPARE was inside of a READ ONLY block. There the same PREPARE is repeated
- * first, in the schema and sql_mode of its time.
+ * Text PREPAREs: named statements of a session. Where their text is known they hold it nowhere: what they execute goes where it belongs, and
+ * there the same PREPARE is repeated first, in the schema and sql_mode of its time. One of a text that only the server knows (FROM @variable)
+ * keeps the session on its connection.
  */
 #ifndef TANDEM_SESSION_NAMED_H
 #define TANDEM_SESSION_NAMED_H
@@ -19,11 +19,12 @@ struct named {
 	struct backend *at, *also_at; /* connections that have it */
 };
 
-/* A PREPARE or DEALLOCATE succeeded on this connection. False when the name was there (or not there) before, so that the count of names stays
- * as it is. */
+/* A PREPARE or DEALLOCATE succeeded on this connection. False: memory ran out, and it is not known here. */
 bool named_note(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
-/* A PREPARE of this text failed: what had the name is gone. True when there was one. */
-bool named_note_failure(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
+/* A PREPARE of this text failed: what had the name is gone. */
+void named_note_failure(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
+/* How many can be executed only where they were prepared. */
+uint16_t named_fixed(const struct client *client);
 /* Is the EXECUTE of it, as `meaning` has it, a read that can run anywhere? */
 bool named_is_read(const struct client *client, const struct named *named, const struct sql_meaning *meaning);
 /* NULL when there is none of that name. */

@@ -114,8 +114,11 @@ static void note_failure(struct turn *t)
 	if (was_not_understood(t))
 		return;
 	c->probe = t->backend;
-	if (t->meaning->verb == SQL_PREPARE && c->pins && named_note_failure(c, t->backend, t->meaning, t->text) && c->pins->named)
-		c->pins->named--;
+	if (t->meaning->verb == SQL_PREPARE) {
+		named_note_failure(c, t->backend, t->meaning, t->text);
+		if (c->pins)
+			c->pins->named = named_fixed(c);
+	}
 	if (t->command != COM_STMT_PREPARE)
 		note_functions(t);
 	if (t->command != COM_STMT_PREPARE && t->meaning->facts & (SQL_F_OPAQUE | SQL_F_MULTI | SQL_F_SETS_UVAR))

@@ -139,20 +139,28 @@ static void note_flags(struct pins *p, uint64_t facts)
 	p->opaque |= (facts & SQL_F_OPAQUE) != 0;
 }
 
+/* One whose text is known is prepared again elsewhere when it is wanted there. */
+static void note_named(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
+{
+	bool known = named_note(c, b, m, text);
+	uint16_t fixed = named_fixed(c);
+
+	if (b && m->verb == SQL_PREPARE)
+		b->tainted = true;
+	if (!known && pins_of(c))
+		c->pins->opaque = true;
+	if (c->pins || (fixed && pins_of(c)))
+		c->pins->named = fixed;
+}
+
 static void note_verb(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)
 {
-	struct pins *p = c->pins;
-
 	if (m->verb == SQL_LOCK_TABLES)
 		pins_of(c)->tables = true;
-	else if (m->verb == SQL_PREPARE)
-		pins_of(c)->named += named_note(c, b, m, text);
-	else if (!p)
-		return;
-	else if (m->verb == SQL_UNLOCK_TABLES)
-		p->tables = false;
-	else if (m->verb == SQL_DEALLOCATE && named_note(c, b, m, text) && p->named)
-		p->named--;
+	else if (m->verb == SQL_UNLOCK_TABLES && c->pins)
+		c->pins->tables = false;
+	else if (m->verb == SQL_PREPARE || m->verb == SQL_DEALLOCATE)
+		note_named(c, b, m, text);
 }
 
 void client_note_lock(struct client *client, struct backend *backend, int change)

@@ -293,6 +293,30 @@ def test_who_has_written_without_tandem_is_ended():
         assert [server.value("SELECT COUNT(*) FROM work.ledger") for server in cluster.servers] == [0, 0]
 
 
+def test_statements_prepared_by_name_go_along():
+    """They are prepared again on the new primary; one whose text only the server knows ends its session with an error that says so."""
+    with setting(replicas=1) as (cluster, tandem), tandem.connect(database="work") as client, tandem.connect(database="work") as fixed:
+        old, new = cluster.servers
+        client.query("SET @n = 1")
+        client.query("PREPARE w FROM 'INSERT INTO ledger VALUES (?, 1, 1)'")
+        client.query("PREPARE r FROM 'SELECT COUNT(*), @@server_id FROM ledger'")
+        client.query("EXECUTE w USING @n")
+        fixed.query("SET @text = 'SELECT 1'")
+        fixed.query("PREPARE f FROM @text")
+        exchange(cluster, tandem, new)
+        client.query("BEGIN")
+        client.query("SET @n = 2")
+        client.query("EXECUTE w USING @n")
+        assert client.query("EXECUTE r").rows == [(2, new.server_id)]
+        client.query("COMMIT")
+        with pytest.raises(MysqlError) as ended:
+            fixed.query("EXECUTE f")
+        assert "connect again" in ended.value.text
+        exchange(cluster, tandem, old)
+        assert client.query("EXECUTE r").rows[0][0] == 2
+        client.query("DEALLOCATE PREPARE w")
+
+
 def test_dump_threads_are_ended():
     """The thread that served the new primary would make it wait for 100 ms when the old one is promoted again."""
     with setting(replicas=1) as (cluster, tandem):

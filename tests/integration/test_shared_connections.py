@@ -394,6 +394,34 @@ def test_a_statement_prepared_by_name_in_front_of_a_read_only_block(one, cluster
         assert unknown.value.number == 1243
 
 
+def test_a_name_holds_no_connection(one):
+    """One connection, and four sessions that each have prepared something else by the same name, in another sql_mode or schema."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(one.connect(database="hands", timeout=60)) for _ in range(4)]
+        texts = ['SELECT "a" || ?', 'SELECT CONCAT(?, "b"), DATABASE()', "INSERT INTO t (id, v) VALUES (?, 'by name')", 'SELECT "v" FROM t WHERE id = ?']
+        clients[0].query("SET sql_mode = PIPES_AS_CONCAT")
+        clients[1].query("USE other_hands")
+        clients[3].query("SET sql_mode = ANSI_QUOTES")
+        for number, (client, text) in enumerate(zip(clients, texts)):
+            client.query(f"SET @n = {number}")
+            client.query(f"PREPARE p FROM '{text.replace(chr(39), chr(39) * 2)}'")
+        clients[0].query("SET sql_mode = ''")  # what is prepared keeps that of its time
+        for value in (1000, 2, 1001):
+            for client in clients:
+                client.query(f"SET @n = {value}")
+            assert clients[0].query("EXECUTE p USING @n").value == f"a{value}"
+            assert clients[1].query("EXECUTE p USING @n").rows == [(f"{value}b", "other_hands")]
+            if value >= 1000:
+                assert clients[2].query("EXECUTE p USING @n").affected == 1
+            assert clients[3].query("EXECUTE p USING @n").rows == [("by name",) if value >= 1000 else ("two",)]
+        for client in clients:
+            client.query("DEALLOCATE PREPARE p")
+            with pytest.raises(MysqlError) as unknown:
+                client.query("EXECUTE p USING @n")
+            assert unknown.value.number == 1243
+        clients[0].query("DELETE FROM t WHERE id >= 1000")
+
+
 @pytest.mark.parametrize("source", ["'{}'", "@text"])
 @pytest.mark.parametrize("text, question, answer", [
     ("CREATE TEMPORARY TABLE by_name (a INT) SELECT 7 AS a", "SELECT a FROM by_name", 7), ("SET @x = 5", "SELECT @x", 5),

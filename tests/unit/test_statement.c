@@ -220,12 +220,12 @@ static bool note(const char *text)
 	return named_note(&session, &here, &meaning, text);
 }
 
-static bool note_failed(const char *text)
+static void note_failed(const char *text)
 {
 	struct sql_meaning meaning;
 
 	sql_classify(&session.sql, text, strlen(text), &meaning);
-	return named_note_failure(&session, &here, &meaning, text);
+	named_note_failure(&session, &here, &meaning, text);
 }
 
 static const struct named *read_by(const char *text)
@@ -259,9 +259,10 @@ static void test_named_places(void)
 	CU_ASSERT_PTR_NULL(n->at);
 	named_add_place(n, &there);
 	CU_ASSERT_PTR_EQUAL(n->at, &there);
-	CU_ASSERT_FALSE(note_failed("PREPARE s FROM @nothing")); /* it need not have come as far as the name */
-	CU_ASSERT_FALSE(note_failed("PREPARE other FROM 'SELECT nosuch'"));
-	CU_ASSERT_TRUE(note_failed("PREPARE s FROM 'SELECT nosuch'"));
+	note_failed("PREPARE s FROM @nothing"); /* it need not have come as far as the name */
+	note_failed("PREPARE other FROM 'SELECT nosuch'");
+	CU_ASSERT_PTR_NOT_NULL(named_find(&session, "s", 1));
+	note_failed("PREPARE s FROM 'SELECT nosuch'");
 	CU_ASSERT_PTR_NULL(named_find(&session, "s", 1));
 	named_clear(&session);
 	state_unref(session.value);
@@ -281,10 +282,12 @@ static void test_named(void)
 	CU_ASSERT_EQUAL(read_by("EXECUTE s")->len, strlen("SELECT 'x' FROM t"));
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE s USING @a"));
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE other"));
-	CU_ASSERT_FALSE(note("PREPARE s FROM 'DELETE FROM t'")); /* the name was there before */
+	CU_ASSERT_TRUE(note("PREPARE s FROM 'DELETE FROM t'")); /* the name was there before */
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE s"));
+	CU_ASSERT_EQUAL(named_fixed(&session), 0);
 	CU_ASSERT_TRUE(note("PREPARE p FROM @text"));
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE p"));
+	CU_ASSERT_EQUAL(named_fixed(&session), 1);
 	CU_ASSERT_TRUE(note("PREPARE v FROM 'SELECT @a'"));
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE v")); /* its answer is the session's own */
 	CU_ASSERT_TRUE(note("PREPARE q FROM 'SELECT 1 FROM t'"));
@@ -295,7 +298,7 @@ static void test_named(void)
 	session.value = other;
 	CU_ASSERT_PTR_NOT_NULL(read_by("EXECUTE q"));
 	CU_ASSERT_TRUE(note("DEALLOCATE PREPARE q"));
-	CU_ASSERT_FALSE(note("DEALLOCATE PREPARE q"));
+	CU_ASSERT_PTR_NULL(named_find(&session, "q", 1));
 	CU_ASSERT_PTR_NULL(read_by("EXECUTE q"));
 	named_clear(&session);
 	CU_ASSERT_PTR_NULL(session.named);
