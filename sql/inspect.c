@@ -4,20 +4,7 @@
 
 static bool starts_explainable(const struct scan *s)
 {
-	switch (scan_word(s)) {
-	case W_SELECT:
-	case W_VALUES:
-	case W_TABLE:
-	case W_WITH:
-	case W_INSERT:
-	case W_REPLACE:
-	case W_UPDATE:
-	case W_DELETE:
-	case W_SET:
-		return true;
-	default:
-		return s->now->kind == TOKEN_OPEN;
-	}
+	return scan_word(s) == W_SET || scan_starts_query_or_change(s);
 }
 
 static void explain_options(struct scan *s, bool *executes)

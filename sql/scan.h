@@ -103,6 +103,7 @@ static inline bool scan_accept(struct scan *scan, enum word_id id)
 void scan_statement(struct scan *scan);
 /* What follows WITH, EXPLAIN, SET STATEMENT ... FOR; these may only be queries and changes of rows. */
 void scan_query_or_change(struct scan *scan);
+bool scan_starts_query_or_change(const struct scan *scan);
 
 /* inspect.c */
 void scan_explain(struct scan *scan);

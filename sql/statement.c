@@ -633,9 +633,9 @@ static const statement_fn statements[] = {
 	[W_XA] = xa,
 };
 
-void scan_query_or_change(struct scan *s)
+static bool is_query_or_change(enum word_id word)
 {
-	switch (scan_word(s)) {
+	switch (word) {
 	case W_SELECT:
 	case W_VALUES:
 	case W_TABLE:
@@ -644,15 +644,25 @@ void scan_query_or_change(struct scan *s)
 	case W_REPLACE:
 	case W_UPDATE:
 	case W_DELETE:
-		statements[scan_word(s)](s);
-		break;
+		return true;
 	default:
-		if (s->now->kind == TOKEN_OPEN)
-			parenthesised(s);
-		else
-			other(s);
-		break;
+		return false;
 	}
+}
+
+bool scan_starts_query_or_change(const struct scan *s)
+{
+	return is_query_or_change(scan_word(s)) || s->now->kind == TOKEN_OPEN;
+}
+
+void scan_query_or_change(struct scan *s)
+{
+	if (is_query_or_change(scan_word(s)))
+		statements[scan_word(s)](s);
+	else if (s->now->kind == TOKEN_OPEN)
+		parenthesised(s);
+	else
+		other(s);
 }
 
 void scan_statement(struct scan *s)
