@@ -12,10 +12,7 @@
 #include "proxy/cluster/claim.h"
 #include "proxy/cluster/vote.h"
 
-enum {
-	LINE_PATIENCE_S = 4, /* longer than the second that locks are waited for */
-	STATEMENT_BYTES = 8192,
-};
+enum { LINE_PATIENCE_S = 4 /* longer than the second that locks are waited for */ };
 
 /* --- the servers --- */
 
@@ -182,23 +179,6 @@ bool conduct_ask(struct actor *actor, const char *question, char *out, size_t si
 		snprintf(out, size, "%s", row_text(row, 0));
 	mysql_free_result(result);
 	return row != NULL;
-}
-
-bool conduct_say(struct actor *actor, const char *format, ...)
-{
-	char statement[STATEMENT_BYTES];
-	va_list args;
-	int len;
-
-	va_start(args, format);
-	len = vsnprintf(statement, sizeof(statement), format, args);
-	va_end(args);
-	if (len < 0 || (size_t)len >= sizeof(statement)) {
-		line_set_error(&actor->line, "a statement for it is too long");
-		return false;
-	}
-	mysql_free_result(line_query(&actor->line, statement));
-	return actor->line.error == 0;
 }
 
 void conduct_source(const struct operation *op, const struct actor *actor, struct replication_source *out, char host[256])

@@ -105,8 +105,6 @@ bool conduct_fail_line(struct operation *op, const struct actor *actor, const ch
 
 /* Asks for one value as text; false on failure, and when there is no row. SQL NULL is "". */
 bool conduct_ask(struct actor *actor, const char *question, char *out, size_t size) __attribute__((warn_unused_result));
-/* A statement without a result that matters. */
-__attribute__((format(printf, 2, 3), warn_unused_result)) bool conduct_say(struct actor *actor, const char *format, ...);
 
 /* The link by which others replicate from `actor`. */
 void conduct_source(const struct operation *op, const struct actor *actor, struct replication_source *out, char host[256]);

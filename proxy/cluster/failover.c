@@ -446,7 +446,7 @@ static void begin_stopping(struct stopping *s, struct actor *actor)
 {
 	if (is_mysql(actor) ||
 	    !conduct_ask(actor, "SELECT @@global.rpl_semi_sync_slave_kill_conn_timeout", s->patience, sizeof(s->patience)) ||
-	    !conduct_say(actor, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = 1"))
+	    !line_say(&actor->line, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = 1"))
 		s->patience[0] = '\0';
 	s->actor = actor;
 	s->started = pthread_create(&s->thread, NULL, stop_receiver, s) == 0;
@@ -458,7 +458,7 @@ static void end_stopping(struct stopping *s)
 {
 	if (s->started)
 		pthread_join(s->thread, NULL);
-	if (s->patience[0] && s->done && !conduct_say(s->actor, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = %s", s->patience))
+	if (s->patience[0] && s->done && !line_say(&s->actor->line, "SET GLOBAL rpl_semi_sync_slave_kill_conn_timeout = %s", s->patience))
 		log_debug(NULL, "server %s: %s", s->actor->subject.name, s->actor->line.error_text);
 }
 

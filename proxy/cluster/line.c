@@ -3,6 +3,7 @@
 #include <errmsg.h>
 #include <fcntl.h>
 #include <mysqld_error.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,6 +243,25 @@ MYSQL_RES *line_query(struct line *line, const char *statement)
 	if (!result && mysql_errno(line->mysql))
 		remember_error(line, line->mysql);
 	return result;
+}
+
+bool line_say(struct line *line, const char *format, ...)
+{
+	char *statement;
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vasprintf(&statement, format, args);
+	va_end(args);
+	if (len < 0) {
+		line_set_error(line, "out of memory");
+		return false;
+	}
+	mysql_free_result(line_query(line, statement));
+	explicit_bzero(statement, (size_t)len);
+	free(statement);
+	return line->error == 0;
 }
 
 bool line_error_is_limit(const struct line *line)

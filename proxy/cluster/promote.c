@@ -165,7 +165,7 @@ static bool end_other_writers(struct operation *op)
 	while (ok && (row = mysql_fetch_row(result))) {
 		log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
 			 op->from->subject.name, row_text(row, 0));
-		ok = conduct_say(op->from, "KILL CONNECTION %s", row_text(row, 0)) ||
+		ok = line_say(&op->from->line, "KILL CONNECTION %s", row_text(row, 0)) ||
 		     !line_error_is_loss(&op->from->line);
 	}
 	mysql_free_result(result);

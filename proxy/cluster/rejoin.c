@@ -138,14 +138,14 @@ static const char *const semi_sync_names[][2] = {
  * read_only up. Where semi-sync is not known there is nothing to set. */
 static void free_waiting_commits(struct operation *op)
 {
-	if (!conduct_say(op->to, "SET GLOBAL %s = 0", semi_sync_names[op->to->subject.flavour][0]))
+	if (!line_say(&op->to->line, "SET GLOBAL %s = 0", semi_sync_names[op->to->subject.flavour][0]))
 		log_debug(NULL, "server %s: %s", op->to->subject.name, op->to->line.error_text);
 }
 
 static void acknowledge(struct operation *op)
 {
 	if (op->from->member->seen.semi_sync != SEMI_SYNC_OFF &&
-	    !conduct_say(op->to, "SET GLOBAL %s = 1", semi_sync_names[op->to->subject.flavour][1]))
+	    !line_say(&op->to->line, "SET GLOBAL %s = 1", semi_sync_names[op->to->subject.flavour][1]))
 		log_warning(NULL, "server %s: it will not acknowledge what it receives: %s", op->to->subject.name, op->to->line.error_text);
 }
 
@@ -164,7 +164,7 @@ static bool end_connections(struct operation *op)
 		 op->settings->monitor.user, op->settings->replication.user ? op->settings->replication.user : "");
 	result = line_query(&op->to->line, statement);
 	while (result && (row = mysql_fetch_row(result)))
-		ended += conduct_say(op->to, "KILL CONNECTION %s", row_text(row, 0));
+		ended += line_say(&op->to->line, "KILL CONNECTION %s", row_text(row, 0));
 	mysql_free_result(result);
 	if (ended)
 		log_info(NULL, "server %s: %u connections that were still open there are ended", op->to->subject.name, ended);
@@ -283,7 +283,7 @@ static bool drop_extras(struct operation *op)
 	char position[POSITION_BYTES];
 
 	common_position(homecoming_of(op), position);
-	if (!conduct_say(op->to, "RESET MASTER") || !conduct_say(op->to, "SET GLOBAL gtid_slave_pos = '%s'", position))
+	if (!line_say(&op->to->line, "RESET MASTER") || !line_say(&op->to->line, "SET GLOBAL gtid_slave_pos = '%s'", position))
 		return conduct_fail_line(op, op->to, "its binlog cannot be reset");
 	return conduct_note(op, op->to, "its binlog is reset, and it goes on after %s", position);
 }

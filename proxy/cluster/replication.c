@@ -1,6 +1,5 @@
 #include "proxy/cluster/replication.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,22 +94,6 @@ static bool say_all(struct subject *s, const char *const list[LONGEST_LIST])
 		if (!say(s, list[i]))
 			return false;
 	return true;
-}
-
-__attribute__((format(printf, 2, 3))) static bool say_formatted(struct subject *s, const char *format, ...)
-{
-	char statement[STATEMENT_BYTES];
-	va_list args;
-	int len;
-
-	va_start(args, format);
-	len = vsnprintf(statement, sizeof(statement), format, args);
-	va_end(args);
-	if (len < 0 || (size_t)len >= sizeof(statement)) {
-		line_set_error(s->line, "a statement for it is too long");
-		return false;
-	}
-	return say(s, statement);
 }
 
 /* The first column of the first row. Servers break long positions into lines: those are taken out. */
@@ -329,7 +312,7 @@ static bool quote_source(struct subject *s, const struct replication_source *sou
 static bool change_mysql(struct subject *s, const struct replication_source *source, const struct quoted_source *q)
 {
 	/* Without TLS caching_sha2_password sends its secret under the source's public key, which has to be asked for. */
-	return say_formatted(s,
+	return line_say(s->line,
 			     "CHANGE REPLICATION SOURCE TO SOURCE_HOST='%s', SOURCE_PORT=%u, SOURCE_USER='%s', "
 			     "SOURCE_PASSWORD='%s', SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=%u, "
 			     "SOURCE_HEARTBEAT_PERIOD=%u.%03u, SOURCE_SSL=%u, GET_SOURCE_PUBLIC_KEY=1",
@@ -341,7 +324,7 @@ static bool change_mysql(struct subject *s, const struct replication_source *sou
 static bool change_mariadb(struct subject *s, const struct replication_source *source, const struct quoted_source *q,
 			   const char *more)
 {
-	return say_formatted(s,
+	return line_say(s->line,
 			     "CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%u, MASTER_USER='%s', "
 			     "MASTER_PASSWORD='%s', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=%u, "
 			     "MASTER_HEARTBEAT_PERIOD=%u.%03u, MASTER_SSL=%u%s%s",
@@ -380,7 +363,7 @@ static bool adopt_own_writes(struct subject *s)
 			continue;
 		len += (size_t)snprintf(written + len, sizeof(written) - len, "%s%.*s", len ? "," : "", size, at);
 	}
-	return say_formatted(s, "SET GLOBAL gtid_slave_pos = '%s'", written);
+	return line_say(s->line, "SET GLOBAL gtid_slave_pos = '%s'", written);
 }
 
 bool replication_demote_to(struct subject *s, const struct replication_source *source)
@@ -426,7 +409,7 @@ bool replication_end_dumps(struct subject *s, const char *user)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		/* One that is gone already is what was wanted. */
-		if (!say_formatted(s, "KILL CONNECTION %llu", ids[i]) && line_error_is_loss(s->line))
+		if (!line_say(s->line, "KILL CONNECTION %llu", ids[i]) && line_error_is_loss(s->line))
 			return false;
 	s->line->error = 0;
 	return true;

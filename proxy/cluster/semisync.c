@@ -33,7 +33,7 @@ static bool set_variable(struct actor *a, const char *name, const char *value)
 {
 	bool is_number = *value && strspn(value, "0123456789") == strlen(value);
 
-	return conduct_say(a, is_number ? "SET GLOBAL %s = %s" : "SET GLOBAL %s = '%s'", name, value);
+	return line_say(&a->line, is_number ? "SET GLOBAL %s = %s" : "SET GLOBAL %s = '%s'", name, value);
 }
 
 /* Notes what was there first, so that it can be put back. */
@@ -111,7 +111,7 @@ static bool relax(struct operation *op, unsigned followers)
 {
 	const char *timeout = name_of(op->to, S_TIMEOUT);
 
-	if (!conduct_say(op->to, "SET GLOBAL %s = LEAST(@@global.%s, %u)", timeout, timeout, op->settings->monitor.degrade_after_ms))
+	if (!line_say(&op->to->line, "SET GLOBAL %s = LEAST(@@global.%s, %u)", timeout, timeout, op->settings->monitor.degrade_after_ms))
 		return false;
 	return followers || set_variable(op->to, name_of(op->to, S_ALONE), "0");
 }
