@@ -519,9 +519,9 @@ class GeneralLog:
 
 
 class Cluster:
-    """A primary and its replicas, GTID replication running. servers[0] is the primary at the start."""
+    """A primary and its replicas, GTID replication running. servers[0] is the primary at the start. `link`: more words of CHANGE MASTER."""
 
-    def __init__(self, replicas=1, options=None, replica_options=None, semi_sync=False, init_sql=()):
+    def __init__(self, replicas=1, options=None, replica_options=None, semi_sync=False, init_sql=(), link=None):
         self.servers, shared = [], dict(options or {})
         if semi_sync:
             # Not master-enabled: a replica that has it waits for replicas of its own before it applies anything.
@@ -534,10 +534,10 @@ class Cluster:
                 self.servers[-1].start(wait=False)
             for server in self.servers:
                 server.wait_started()
-            for server in self.servers[1:]:
-                server.follow(self.servers[0])
-            if semi_sync:
+            if semi_sync:  # before the links are made: one that finds it off is none of it
                 self.primary.sql("SET GLOBAL rpl_semi_sync_master_enabled = 1")
+            for server in self.servers[1:]:
+                server.follow(self.servers[0], **(link or {}))
             for statement in init_sql:
                 self.primary.sql(statement)
             self.wait_synced()

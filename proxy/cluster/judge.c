@@ -55,6 +55,7 @@ static struct role_view view_of(const struct member *m)
 		.trouble = m->trouble[0] ? m->trouble : NULL,
 		.epoch = is_heard ? UINT64_MAX : epoch_of(m),
 		.is_unproven = m->is_unproven && !is_heard,
+		.unproven_ms = m->unproven_ms,
 		.looked_ms = m->look_started_ms,
 		.heard_ms = m->heard_ms,
 	};

@@ -79,6 +79,7 @@ struct member {
 	uint64_t epoch;
 	bool logged_broken;
 	bool is_unproven; /* see struct role_view */
+	uint64_t unproven_ms;
 	bool came_back; /* restarted while it had the role, and not writable since */
 	char *events; /* as events_remember() gave them when it was last read as the primary; NULL: never. Owned */
 	bool had_waited; /* as a writable primary it waited for its replicas when last seen */

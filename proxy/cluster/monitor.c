@@ -207,6 +207,8 @@ static void publish_seen(struct member *m, const struct observation *now,
 		m->is_unproven = true;
 		m->cluster->changed = true;
 	}
+	if (restarted || !m->has_seen)
+		m->unproven_ms = started;
 	if (!m->has_seen || differs_publicly(&m->seen, now))
 		m->cluster->changed = true;
 	take_position(m, now, before, restarted);

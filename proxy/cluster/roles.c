@@ -122,15 +122,26 @@ static bool lacks(const struct judge *j, size_t i, size_t replica)
 	return false;
 }
 
-/* Has it everything that its replicas have? False too when that cannot be told yet. */
+/* Has it everything that its replicas have? False too when that cannot be told yet: what was seen of a replica before the server ended may be
+ * less than it got from it, and what was seen of the server before the replica's look may be less than it has. */
 static bool is_proven(struct judge *j, size_t i)
 {
-	if (!j->views[i].is_unproven || j->views[i].seen->position.lost)
+	const struct role_view *v = &j->views[i];
+
+	if (!v->is_unproven || v->seen->position.lost)
 		return true;
 	for (size_t r = 0; r < j->count; r++) {
-		if (j->out->source[r] != (int)i || !is_up(&j->views[r]) || !lacks(j, i, r))
+		const struct role_view *replica = &j->views[r];
+
+		if (j->out->source[r] != (int)i || !is_up(replica))
 			continue;
-		if (j->views[i].looked_ms < j->views[r].heard_ms) {
+		if (replica->looked_ms < v->unproven_ms) {
+			j->out->again = (int)r;
+			return false;
+		}
+		if (!lacks(j, i, r))
+			continue;
+		if (v->looked_ms < replica->heard_ms) {
 			j->out->again = (int)i;
 			return false;
 		}
@@ -327,7 +338,7 @@ static int choose_primary(struct judge *j, int former)
 		return none_yet(j, unknown);
 	if (!n && j->out->again >= 0) {
 		j->out->pending = true;
-		return none(j, "%s is compared with its replicas", j->views[j->out->again].name);
+		return none(j, "a server that was started is compared with its replicas: %s is looked at once more", j->views[j->out->again].name);
 	}
 	if (!n)
 		return explain_none(j, former);

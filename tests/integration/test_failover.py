@@ -39,9 +39,7 @@ def acknowledged_by_all(cluster):
 @contextlib.contextmanager
 def setting(replicas=2, semi_sync=True, settings=None, addresses=None, **more):
     """A cluster with the tables of the checker, links with a short heartbeat, and Tandem in front."""
-    with sandbox.Cluster(replicas=replicas, semi_sync=semi_sync, **more) as cluster:
-        for server in cluster.replicas:
-            server.follow(cluster.primary, MASTER_HEARTBEAT_PERIOD=0.4)
+    with sandbox.Cluster(replicas=replicas, semi_sync=semi_sync, link={"MASTER_HEARTBEAT_PERIOD": 0.4}, **more) as cluster:
         for server in cluster.replicas:
             server.wait_replicating()
         if semi_sync:  # else the first write may wait for one who came too late to acknowledge it

@@ -85,7 +85,7 @@ def test_a_replica_is_ahead():
 # A crash has cost the primary what its replica has received, it comes back writable (its own settings do not say read_only), and nothing is
 # written down of it: no journal, no row. Expected, at the start of Tandem and while it runs: it is compared first, and takes nothing; what to do
 # is said, and done nothing is lost.
-@pytest.mark.parametrize("when", ["before the start", "meanwhile"])
+@pytest.mark.parametrize("when", ["before the start", "meanwhile", "unseen"])
 def test_writable_and_behind(when):
     with setting(replicas=1, settings={"monitor": {"failover": "manual"}, "proxy": {"primary_wait": "60s"}}) as (cluster, tandem):
         old, replica = cluster.servers
@@ -94,13 +94,18 @@ def test_writable_and_behind(when):
             old.stop()
             subprocess.run(["cp", "-a", old.data, old.folder / "before"], check=True)
             old.start()
-        for key in range(5):
-            insert(tandem, key)
-        cluster.wait_synced()
+        if when != "unseen":
+            for key in range(5):
+                insert(tandem, key)
+            cluster.wait_synced()
         if when == "before the start":
             tandem.stop()
             assert not (tandem.folder / "state" / "operation").exists()
-        with Blind(tandem) if when == "meanwhile" else contextlib.nullcontext():
+        with contextlib.nullcontext() if when == "before the start" else Blind(tandem):
+            if when == "unseen":  # what the replica has got was not seen there before the crash either
+                for key in range(5):
+                    old.sql(f"INSERT INTO checked.lists VALUES ({key}, 'x')")
+                cluster.wait_synced()
             old.kill9()
             subprocess.run(["sh", "-c", f"rm -rf {old.data} && mv {old.folder}/before {old.data}"], check=True)
             old.start()

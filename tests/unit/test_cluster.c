@@ -150,17 +150,19 @@ static void test_unproven_primary(void)
 {
 	static const struct {
 		const char *has, *received;
-		uint64_t looked_ms;
+		uint64_t looked_ms, replica_looked_ms;
 		bool is_unproven;
 		int primary, again;
 		const char *why;
 	} rows[] = {
-		{ "0-1-100", "0-1-100", 5, true, 0, -1, NULL },
-		{ "0-1-101", "0-1-100", 30, true, 0, -1, NULL },
-		{ "0-1-100", "0-1-101", 30, true, -1, -1, "lacks what db2 has received" },
-		{ "0-1-100", "0-1-101", 5, true, -1, 0, "compared" }, /* written in between, perhaps */
-		{ "0-1-100", "0-1-101", 30, false, 0, -1, NULL },
-		{ "0-1-100", "0-1-100,3-1-1", 30, true, -1, -1, "lacks what db2 has received" },
+		{ "0-1-100", "0-1-100", 5, 15, true, 0, -1, NULL },
+		{ "0-1-101", "0-1-100", 30, 15, true, 0, -1, NULL },
+		{ "0-1-100", "0-1-101", 30, 15, true, -1, -1, "lacks what db2 has received" },
+		{ "0-1-100", "0-1-101", 5, 15, true, -1, 0, "compared" }, /* written in between, perhaps */
+		{ "0-1-100", "0-1-100", 5, 4, true, -1, 1, "compared" }, /* received in between, perhaps */
+		{ "0-1-100", "0-1-101", 30, 4, true, -1, 1, "compared" },
+		{ "0-1-100", "0-1-101", 30, 4, false, 0, -1, NULL },
+		{ "0-1-100", "0-1-100,3-1-1", 30, 15, true, -1, -1, "lacks what db2 has received" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -172,6 +174,8 @@ static void test_unproven_primary(void)
 		set_position(&text.seen[1].links[0].io_position, rows[i].received);
 		text.views[0].is_unproven = rows[i].is_unproven;
 		text.views[0].looked_ms = rows[i].looked_ms;
+		text.views[0].unproven_ms = 5;
+		text.views[1].looked_ms = rows[i].replica_looked_ms;
 		text.views[1].heard_ms = 20;
 		roles_judge(text.views, text.count, &verdict);
 		CU_ASSERT_EQUAL(verdict.primary, rows[i].primary);
