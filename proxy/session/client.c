@@ -477,7 +477,7 @@ void client_detach(struct client *client, struct backend *backend)
 
 bool client_needs_backend(const struct client *client, const struct backend *backend)
 {
-	return client->trx == backend || (client->pinned == backend && client_is_pinned(client)) || client->cursor_at == backend ||
+	return client->trx == backend || (client->pinned == backend && client_is_stuck(client)) || client->cursor_at == backend ||
 	       (client->uvars_at == backend && !client->uvars) || client->probe == backend;
 }
 
@@ -491,7 +491,7 @@ bool client_lost_backend(struct client *client, struct backend *backend, const c
 		return false;
 	}
 	if (client->probe == backend && client->trx != backend && (client->uvars_at != backend || client->uvars) &&
-	    client->cursor_at != backend && !(client->pinned == backend && client_is_pinned(client)))
+	    client->cursor_at != backend && !(client->pinned == backend && client_is_stuck(client)))
 		return false; /* only its flags were in doubt, and they died with it */
 	snprintf(message, sizeof(message), "tandem: connection to %s lost with session state that cannot be restored: %s",
 		 backend->server_name, why);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "proxy/session/backend.h"
 #include "proxy/session/credentials.h"
+#include "proxy/session/oneshot.h"
 #include "proxy/session/state.h"
 #include "proxy/session/statement.h"
 
@@ -46,7 +47,7 @@ struct pins {
 	bool profiling;
 	bool untracked;	      /* SET timestamp and its kind */
 	bool opaque;	      /* a CALL or the like whose effects cannot be known */
-	bool oneshot;	      /* SET TRANSACTION for the next transaction */
+	struct oneshot oneshot;
 	uint64_t *temp;	      /* hashes of schema.table */
 	uint16_t temp_size;
 };
@@ -178,6 +179,13 @@ bool client_needs_backend(const struct client *client, const struct backend *bac
 
 /* pins.c */
 bool client_is_pinned(const struct client *client);
+/* ... by what only that connection knows: when it is gone, so is the session. */
+bool client_is_stuck(const struct client *client);
+/* SET TRANSACTION has to be said again, on the connection of the next statement. */
+static inline bool client_awaits_oneshot(const struct client *client)
+{
+	return client->pins && client->pins->oneshot.set && !client->pinned;
+}
 bool client_pins_all(const struct client *client);    /* even reads stay on the pinned connection */
 /* What a statement that succeeded on `backend` did to the pins. */
 void client_note_statement(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text,
@@ -185,6 +193,8 @@ void client_note_statement(struct client *client, struct backend *backend, const
 /* So many user locks more (or fewer) are held. Comes before client_note_statement(). */
 void client_note_lock(struct client *client, struct backend *backend, int change);
 void client_pins_clear(struct client *client);
+/* As it was before a transaction that is run again. */
+void client_set_oneshot(struct client *client, const struct oneshot *oneshot);
 
 /* login.c: the client's side of a login. */
 bool login_start(struct client *client);

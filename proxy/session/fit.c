@@ -220,6 +220,20 @@ static bool fit_uvars(struct turn *t)
 	return change(t, COM_QUERY, c->uvars, strlen(c->uvars));
 }
 
+static bool fit_oneshot(struct turn *t)
+{
+	struct client *c = t->client;
+
+	if (!client_awaits_oneshot(c))
+		return true;
+	c->pinned = t->backend;
+	t->backend->tainted = true;
+	for (int i = 0; i < ONESHOT_TEXTS && c->pins->oneshot.texts[i]; i++)
+		if (!change(t, COM_QUERY, c->pins->oneshot.texts[i], strlen(c->pins->oneshot.texts[i])))
+			return false;
+	return true;
+}
+
 /* Unlike a change of state it may be refused: then the connection is as it was. */
 static bool fit_named(struct turn *t)
 {
@@ -407,6 +421,7 @@ static bool is_fit(const struct turn *t)
 	const struct client *c = t->client;
 
 	return b->value == c->value && !fit_is_anew(b) && b->session == c->id && b->multi_statements == c->multi_statements && !b->guard_lost &&
+	       !client_awaits_oneshot(c) &&
 	       (((!c->last_id || c->last_id_at) && (!c->uvars || c->uvars_at)) || !wants_values(t));
 }
 
@@ -430,7 +445,7 @@ static bool send_changes(struct turn *t, struct state *aim)
 	struct backend *b = t->backend;
 
 	t->aim = aim;
-	if (!fit_schema(t) || !fit_multi(t) || !fit_variables(t) || !fit_role(t) || !fit_uvars(t))
+	if (!fit_schema(t) || !fit_multi(t) || !fit_variables(t) || !fit_role(t) || !fit_uvars(t) || !fit_oneshot(t))
 		return false;
 	backend_set_value(b, aim);
 	b->session = t->client->id;

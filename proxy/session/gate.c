@@ -203,7 +203,7 @@ static bool has_open_write(const struct client *c)
 
 static unsigned share_of(const struct client *c)
 {
-	return (has_open_write(c) ? SHARE_WRITE : 0) | (client_pins_all(c) && !c->pinned->is_replica ? SHARE_PINNED : 0) |
+	return (has_open_write(c) ? SHARE_WRITE : 0) | (client_pins_all(c) && client_is_stuck(c) && !c->pinned->is_replica ? SHARE_PINNED : 0) |
 	       (c->turn && c->turn->held ? SHARE_HELD : 0);
 }
 

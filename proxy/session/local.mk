@@ -33,6 +33,8 @@ libsession_a_SOURCES = \
 	proxy/session/named.c \
 	proxy/session/named.h \
 	proxy/session/outcome.c \
+	proxy/session/oneshot.c \
+	proxy/session/oneshot.h \
 	proxy/session/output.c \
 	proxy/session/output.h \
 	proxy/session/parts.c \

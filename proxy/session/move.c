@@ -27,7 +27,7 @@ static struct backend *find_left(const struct client *c)
 
 static bool is_bound(const struct client *c, const struct backend *b)
 {
-	return (c->pinned == b && client_is_pinned(c)) || (c->uvars_at == b && c->uvars_fixed);
+	return (c->pinned == b && client_is_stuck(c)) || (c->uvars_at == b && c->uvars_fixed);
 }
 
 static bool is_wanted(const struct client *c, const struct backend *b)

@@ -15,12 +15,20 @@ static struct pins *pins_of(struct client *c)
 	return c->pins;
 }
 
+static bool has_things(const struct pins *p)
+{
+	return p->temp_tables || p->locks || p->handlers || p->named || p->tables || p->backup || p->xa || p->sequence || p->profiling ||
+	       p->untracked || p->opaque;
+}
+
 bool client_is_pinned(const struct client *client)
 {
-	const struct pins *p = client->pins;
+	return client->pins && (has_things(client->pins) || client->pins->oneshot.set);
+}
 
-	return p && (p->temp_tables || p->locks || p->handlers || p->named || p->tables || p->backup || p->xa || p->sequence ||
-		     p->profiling || p->untracked || p->opaque || p->oneshot);
+bool client_is_stuck(const struct client *client)
+{
+	return client->pins && (has_things(client->pins) || client->pins->oneshot.fixed);
 }
 
 bool client_pins_all(const struct client *client)
@@ -28,7 +36,7 @@ bool client_pins_all(const struct client *client)
 	const struct pins *p = client->pins;
 
 	return p && client->pinned &&
-	       (p->temp_tables || p->locks || p->tables || p->backup || p->xa || p->profiling || p->untracked || p->opaque || p->oneshot);
+	       (p->temp_tables || p->locks || p->tables || p->backup || p->xa || p->profiling || p->untracked || p->opaque || p->oneshot.set);
 }
 
 void client_pins_clear(struct client *client)
@@ -36,8 +44,17 @@ void client_pins_clear(struct client *client)
 	if (!client->pins)
 		return;
 	free(client->pins->temp);
+	oneshot_clear(&client->pins->oneshot);
 	memset(client->pins, 0, sizeof(*client->pins));
 	client->pinned = NULL;
+}
+
+void client_set_oneshot(struct client *client, const struct oneshot *oneshot)
+{
+	struct pins *p = pins_of(client);
+
+	if (p)
+		oneshot_copy(&p->oneshot, oneshot);
 }
 
 /* ---- Temporary tables, by the hash of schema and name ---- */
@@ -229,8 +246,8 @@ void client_note_statement(struct client *client, struct backend *backend, const
 {
 	uint64_t facts = facts_of_call(client, meaning, text);
 
-	if (client->pins && client->pins->oneshot && ends_oneshot(client, meaning, text, len))
-		client->pins->oneshot = false;
+	if (client->pins && client->pins->oneshot.set && ends_oneshot(client, meaning, text, len))
+		oneshot_clear(&client->pins->oneshot);
 	if (meaning->verb == SQL_DIAGNOSTICS)
 		facts |= SQL_F_SETS_UVAR;
 	if (facts & pinning && pins_of(client)) {
@@ -240,7 +257,7 @@ void client_note_statement(struct client *client, struct backend *backend, const
 		if (facts & SQL_F_DROPS_TABLE)
 			drop_temp(client, meaning, text);
 		if (facts & SQL_F_ONESHOT)
-			client->pins->oneshot = true;
+			oneshot_note(&client->pins->oneshot, facts, text, len);
 	}
 	note_verb(client, backend, meaning, text);
 	if (facts & (SQL_F_SETS_UVAR | SQL_F_OPAQUE)) {

@@ -157,7 +157,7 @@ static bool replica_refused(const struct turn *t, const struct wire_err *err)
 /* A primary refused to write that is moving: the statement can wait for the next one, with what can be asked for. */
 static bool may_follow_primary(const struct client *c, const struct backend *b)
 {
-	return !client_needs_backend(c, b) || !(c->trx == b || c->cursor_at == b || c->uvars_fixed || (c->pinned == b && client_is_pinned(c)));
+	return !client_needs_backend(c, b) || !(c->trx == b || c->cursor_at == b || c->uvars_fixed || (c->pinned == b && client_is_stuck(c)));
 }
 
 bool turn_refused(struct turn *turn, struct backend *backend, const struct wire_err *err)

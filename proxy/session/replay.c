@@ -30,6 +30,7 @@ struct replay {
 	struct state *value; /* the session before the first statement ... */
 	uint16_t status;
 	char *uvars;
+	struct oneshot oneshot;
 	const char *impossible; /* why it cannot be run again; NULL: it can */
 	bool rolled_back;	/* by the server, with an error that the client has seen */
 	const struct server *server; /* where it ran; compared, never looked into */
@@ -84,6 +85,7 @@ static void give(struct worker *w, struct replay *r)
 	state_unref(r->value);
 	state_unref(r->after);
 	free(r->uvars);
+	oneshot_clear(&r->oneshot);
 	if (w->spare_replay_count >= KEEP_SPARES) {
 		free_one(r);
 		return;
@@ -139,7 +141,7 @@ static const char *unfit_session(const struct client *c, const struct backend *b
 {
 	if (!worker_settings(c->worker)->transaction_replay)
 		return "transaction_replay is off";
-	if (client_is_pinned(c))
+	if (client_is_stuck(c))
 		return "the session was bound to its connection";
 	if (c->cursor_at == b)
 		return "the session had a cursor open";
@@ -160,6 +162,8 @@ static void begin(struct turn *t)
 	r->impossible = unfit_session(c, t->backend);
 	if (c->has_uvars && c->uvars)
 		r->uvars = strdup(c->uvars);
+	if (c->pins)
+		oneshot_copy(&r->oneshot, &c->pins->oneshot);
 }
 
 static bool may_open(const struct turn *t)
@@ -313,7 +317,7 @@ bool replay_is_lost(const struct client *client)
 /* Is the session without its transaction known when this connection is gone? */
 static bool is_whole(const struct client *c, const struct backend *b)
 {
-	return !client_is_pinned(c) && c->cursor_at != b && !(c->uvars_at == b && c->has_uvars && !c->uvars);
+	return !client_is_stuck(c) && c->cursor_at != b && !(c->uvars_at == b && c->has_uvars && !c->uvars);
 }
 
 static void lose(struct client *c, bool refused)
@@ -497,6 +501,8 @@ static void rewind_session(struct client *c)
 	}
 	leave_old(c);
 	client_pins_clear(c);
+	if (r->oneshot.set)
+		client_set_oneshot(c, &r->oneshot);
 	free(c->uvars);
 	c->uvars = r->uvars ? strdup(r->uvars) : NULL;
 	c->has_uvars = c->uvars != NULL;

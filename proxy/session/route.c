@@ -461,7 +461,7 @@ static __attribute__((noinline)) struct backend *bound_to(struct turn *t)
 		return c->trx;
 	if (t->statement && t->statement->opened)
 		return t->statement->opened;
-	if (client_pins_all(c) && (c->pins->oneshot || suits(t, c->pinned)))
+	if (client_pins_all(c) && (c->pins->oneshot.set || suits(t, c->pinned)))
 		return c->pinned;
 	if (facts & SQL_F_READS_LAST_ID && c->last_id_at)
 		return suits(t, c->last_id_at) ? c->last_id_at : NULL; /* else it is brought along */
@@ -503,6 +503,8 @@ static __attribute__((noinline)) struct route_answer route_bound(struct turn *tu
 						      "the session cannot leave the connection: pins, or what its last statement left there");
 	if (turn->meaning->facts & SQL_F_READS_LAST_ID && c->last_id_lost)
 		return refuse(ER_CONNECTION_KILLED, "LAST_INSERT_ID() was lost with the connection that knew it");
+	if (client_awaits_oneshot(c))
+		return to_primary(turn, "SET TRANSACTION is said again in front of it");
 	if (turn->meaning->hint != SQL_HINT_NONE)
 		return route_by_hint(turn);
 	turn->rule = snapshot_of(turn)->settings->rule_count ? find_rule(turn) : NULL;

@@ -76,7 +76,7 @@ static void list_pins(const struct pins *p, char *list, size_t size)
 		{ p->profiling, "profiling" },
 		{ p->untracked, "SET timestamp or the like" },
 		{ p->opaque, "a CALL whose effects are not known" },
-		{ p->oneshot, "SET TRANSACTION for the next one" },
+		{ p->oneshot.set, "SET TRANSACTION for the next one" },
 	};
 
 	add_count(list, size, p->temp_tables, "temporary table", "temporary tables");

@@ -317,6 +317,41 @@ def test_statements_prepared_by_name_go_along():
         client.query("DEALLOCATE PREPARE w")
 
 
+def wait_open_transaction(server, level):
+    """Until the only one there that has written has this level. InnoDB shows what it showed before to whoever asks again within 100 ms."""
+    question = "SELECT trx_isolation_level FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0"
+    sandbox.wait_for(lambda: server.sql(question) == [(level,)], 10, f"an open transaction that is {level}", 0.2)
+
+
+@pytest.mark.parametrize("how", ["promoted", "connection killed"])
+def test_set_transaction_for_the_next_one_goes_along(how):
+    """Said but not yet used, and used by a transaction that has only read: on the next connection it is said again, and is over with its transaction."""
+    with setting(replicas=1) as (cluster, tandem), tandem.connect(database="work") as waits, tandem.connect(database="work") as reads:
+        old, new = cluster.servers
+        waits.query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        waits.query("SET TRANSACTION READ WRITE")
+        reads.query("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+        if how == "promoted":
+            reads.query("BEGIN")
+            assert reads.query("SELECT COUNT(*) FROM ledger WHERE 0").value == 0
+            exchange(cluster, tandem, new)
+        else:
+            new = old
+            for row in old.sql("SELECT id FROM information_schema.PROCESSLIST WHERE user = 'app'"):
+                old.sql(f"KILL {row[0]}")
+        for sequence, (client, level) in enumerate(((waits, "SERIALIZABLE"), (reads, "READ UNCOMMITTED"))):
+            if client is waits or how != "promoted":
+                client.query("BEGIN")
+            client.query(f"INSERT INTO ledger VALUES ({sequence}, 1, 1)")
+            wait_open_transaction(new, level)
+            client.query("COMMIT")
+            client.query("BEGIN")
+            client.query(f"INSERT INTO ledger VALUES ({sequence}, 2, 1)")
+            wait_open_transaction(new, "REPEATABLE READ")
+            client.query("COMMIT")
+        assert reads.query("SELECT @@server_id, COUNT(*) FROM ledger").rows[0][1] == 4
+
+
 def test_dump_threads_are_ended():
     """The thread that served the new primary would make it wait for 100 ms when the old one is promoted again."""
     with setting(replicas=1) as (cluster, tandem):

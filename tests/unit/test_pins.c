@@ -137,6 +137,57 @@ static void test_values(void)
 	end();
 }
 
+/* SET TRANSACTION for the next one: held on its connection, and known without it as long as it was said plainly. */
+static void test_oneshot(void)
+{
+	static const struct {
+		const char *statements;
+		bool set, fixed;
+		const char *texts[ONESHOT_TEXTS];
+	} rows[] = {
+		{ "SET TRANSACTION READ WRITE", true, false, { "SET TRANSACTION READ WRITE" } },
+		{ "SET TRANSACTION READ WRITE|SELECT 1|SET TRANSACTION READ WRITE", true, false, { "SET TRANSACTION READ WRITE" } },
+		{ "SET TRANSACTION READ WRITE|SET @@tx_isolation='SERIALIZABLE'", true, false,
+		  { "SET TRANSACTION READ WRITE", "SET @@tx_isolation='SERIALIZABLE'" } },
+		{ "SET TRANSACTION READ ONLY|SET TRANSACTION READ WRITE|SET TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", true, true,
+		  { "SET TRANSACTION READ ONLY", "SET TRANSACTION READ WRITE" } },
+		{ "SET @@tx_isolation=@a", true, true, { NULL } },
+		{ "SET TRANSACTION READ WRITE|INSERT INTO t VALUES (1)", false, false, { NULL } },
+		{ "SET TRANSACTION READ WRITE|SELECT * FROM t", false, false, { NULL } },
+		{ "SET TRANSACTION READ WRITE|COMMIT|SET TRANSACTION READ ONLY", true, false, { "SET TRANSACTION READ ONLY" } },
+		{ "SET SESSION TRANSACTION READ WRITE", false, false, { NULL } },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		static const struct oneshot none;
+		const struct oneshot *now;
+		struct oneshot copy = none;
+		char list[200], *rest = list, *one;
+
+		begin();
+		snprintf(list, sizeof(list), "%s", rows[i].statements);
+		while ((one = strsep(&rest, "|")))
+			run(one);
+		now = session.pins ? &session.pins->oneshot : &none;
+		CU_ASSERT_EQUAL(now->set, rows[i].set);
+		CU_ASSERT_EQUAL(client_is_pinned(&session), rows[i].set);
+		CU_ASSERT_EQUAL(client_is_stuck(&session), rows[i].fixed);
+		CU_ASSERT_FALSE(client_awaits_oneshot(&session));
+		oneshot_copy(&copy, now);
+		for (int j = 0; j < ONESHOT_TEXTS; j++) {
+			const char *wanted = rows[i].texts[j];
+
+			CU_ASSERT_TRUE(wanted ? now->texts[j] && !strcmp(now->texts[j], wanted) : !now->texts[j]);
+			CU_ASSERT_TRUE(wanted ? copy.texts[j] && !strcmp(copy.texts[j], wanted) : !copy.texts[j]);
+		}
+		client_pins_clear(&session);
+		client_set_oneshot(&session, &copy); /* its connection is gone */
+		CU_ASSERT_EQUAL(client_awaits_oneshot(&session), rows[i].set);
+		oneshot_clear(&copy);
+		end();
+	}
+}
+
 /* Everything is over with the session. */
 static void test_clear(void)
 {
@@ -176,6 +227,7 @@ void suite_pins(void)
 		{ "locks", test_locks },
 		{ "values", test_values },
 		{ "clear", test_clear },
+		{ "set transaction", test_oneshot },
 		{ "replica", test_replica },
 		CU_TEST_INFO_NULL,
 	};
