@@ -254,7 +254,7 @@ void backend_lost(struct backend *b, const char *why, uint16_t code, const char 
 		log_debug(&b->subject, "lost: %s", reason);
 	outlived = c && replay_outlives(c, b);
 	if (turn) {
-		bool held = !outlived && client_needs_backend(c, b);
+		bool held = !outlived && client_dies_with(c, b);
 
 		backend_close(b, reason);
 		turn_lost_backend(turn, reason, code, sqlstate, message, held);

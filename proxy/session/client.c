@@ -475,17 +475,27 @@ void client_detach(struct client *client, struct backend *backend)
 		gate_recount(client, false);
 }
 
+static bool has_there(const struct client *client, const struct backend *backend)
+{
+	return client->trx == backend || client->cursor_at == backend || (client->uvars_at == backend && !client->uvars) ||
+	       client->probe == backend;
+}
+
 bool client_needs_backend(const struct client *client, const struct backend *backend)
 {
-	return client->trx == backend || (client->pinned == backend && client_is_stuck(client)) || client->cursor_at == backend ||
-	       (client->uvars_at == backend && !client->uvars) || client->probe == backend;
+	return has_there(client, backend) || (client->pinned == backend && client_is_pinned(client));
+}
+
+bool client_dies_with(const struct client *client, const struct backend *backend)
+{
+	return has_there(client, backend) || (client->pinned == backend && client_is_stuck(client));
 }
 
 bool client_lost_backend(struct client *client, struct backend *backend, const char *why)
 {
 	char message[320];
 
-	if (!client_needs_backend(client, backend) || client->state == CLIENT_CLOSED) {
+	if (!client_dies_with(client, backend) || client->state == CLIENT_CLOSED) {
 		if (client->last_id_at == backend)
 			client->last_id_lost = true;
 		return false;

@@ -174,8 +174,10 @@ void client_release_all(struct client *client);
 /* A connection that it had rested on was lost: what it cannot do without ends it, the rest is forgotten. True when it was ended. */
 bool client_lost_backend(struct client *client, struct backend *backend, const char *why);
 
-/* The connection holds something of the session that cannot be restored elsewhere: transaction, pins, values not frozen. */
+/* The connection holds something of the session that its statements want there: transaction, pins, values not frozen. */
 bool client_needs_backend(const struct client *client, const struct backend *backend);
+/* ... and that cannot be restored elsewhere. */
+bool client_dies_with(const struct client *client, const struct backend *backend);
 
 /* pins.c */
 bool client_is_pinned(const struct client *client);

@@ -54,7 +54,7 @@ static void fit_refused(struct turn *t)
 
 	snprintf(message, sizeof(message), "%s", t->fit_message ? t->fit_message : "");
 	if (b->broken) {
-		bool held = client_needs_backend(c, b);
+		bool held = client_dies_with(c, b);
 
 		client_detach(c, b);
 		backend_leave(b, "a state change was refused");

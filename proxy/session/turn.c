@@ -273,7 +273,7 @@ static void want_position(struct turn *t)
 /* A connection that the session holds, but of a server that has restarted or changed its role, is only kept for what is bound to it. */
 static __attribute__((cold)) bool still_needed(struct client *c, struct backend *b)
 {
-	if (client_needs_backend(c, b))
+	if (client_dies_with(c, b))
 		return true;
 	if (c->last_id_at == b)
 		c->last_id_lost = c->has_last_id;
