@@ -28,6 +28,8 @@ libsession_a_SOURCES = \
 	proxy/session/listener.c \
 	proxy/session/listener.h \
 	proxy/session/login.c \
+	proxy/session/lost.c \
+	proxy/session/lost.h \
 	proxy/session/move.c \
 	proxy/session/move.h \
 	proxy/session/named.c \
