@@ -81,6 +81,12 @@ static void judge_execute(struct turn *t)
 	look_for_timeout(t);
 }
 
+static void judge_prepare(struct turn *t)
+{
+	if (named_sets_variables(t->client, t->meaning, t->text))
+		t->own.facts |= SQL_F_READS_UVAR | SQL_F_SETS_UVAR;
+}
+
 static void judge_deallocate(struct turn *t)
 {
 	struct named *n = named_find(t->client, t->text + t->meaning->name.at, t->meaning->name.len);
@@ -94,6 +100,8 @@ static void judge_named(struct turn *t)
 		return;
 	if (t->meaning->verb == SQL_EXECUTE)
 		judge_execute(t);
+	else if (t->meaning->verb == SQL_PREPARE)
+		judge_prepare(t);
 	else if (t->meaning->verb == SQL_DEALLOCATE)
 		judge_deallocate(t);
 }
@@ -125,7 +133,7 @@ static bool on_query(struct turn *t)
 	t->reply = REPLY_RESULT;
 	if ((t->meaning->facts & SQL_F_MULTI || t->client->parts) && !judge_parts(t))
 		return false;
-	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE)
+	if (t->meaning->verb == SQL_EXECUTE || t->meaning->verb == SQL_DEALLOCATE || t->meaning->verb == SQL_PREPARE)
 		judge_named(t);
 	return !kills_session(t);
 }

@@ -238,11 +238,17 @@ static bool fit_oneshot(struct turn *t)
 static bool fit_named(struct turn *t)
 {
 	struct backend *b = t->backend;
+	char nothing[NAMED_STATEMENT_BYTES];
+	const char *text = t->named->prepare;
 
+	/* To be deallocated it only has to be there. */
+	if (t->meaning->verb == SQL_DEALLOCATE &&
+	    snprintf(nothing, sizeof(nothing), "PREPARE `%s` FROM 'DO 0'", t->named->name) < (int)sizeof(nothing))
+		text = nothing;
 	named_add_place(t->named, b);
 	b->tainted = true;
 	t->pending++;
-	if (!backend_command(b, EXPECT_PREPARE, COM_QUERY, t->named->prepare, strlen(t->named->prepare)))
+	if (!backend_command(b, EXPECT_PREPARE, COM_QUERY, text, strlen(text)))
 		return false;
 	backend_last_expect(b)->slot = PREPARED_NONE;
 	return true;

@@ -26,7 +26,7 @@ static void free_one(struct named *n)
 /* The name must not be found there when it comes to an EXECUTE of it. */
 static void deallocate(struct client *c, struct backend *b, const struct named *n)
 {
-	char text[160];
+	char text[NAMED_STATEMENT_BYTES];
 	int len = snprintf(text, sizeof(text), "DEALLOCATE PREPARE `%s`", n->name);
 
 	if (b->state != BACKEND_READY || (size_t)len >= sizeof(text))
@@ -66,6 +66,19 @@ static char *literal(const char *quoted, size_t len, size_t *out_len)
 	}
 	*out_len = n;
 	return out;
+}
+
+bool named_sets_variables(const struct client *client, const struct sql_meaning *meaning, const char *text)
+{
+	struct sql_meaning inner = { .facts = 0 };
+	size_t len = 0;
+	char *prepared = meaning->text.len ? literal(text + meaning->text.at, meaning->text.len, &len) : NULL;
+
+	if (!prepared)
+		return true;
+	sql_classify(&client->sql, prepared, len, &inner);
+	free(prepared);
+	return inner.facts & SQL_F_SETS_UVAR;
 }
 
 static bool add(struct client *c, struct backend *b, const struct sql_meaning *m, const char *text)

@@ -8,6 +8,8 @@
 
 #include "proxy/session/client.h"
 
+enum { NAMED_STATEMENT_BYTES = 320 }; /* PREPARE or DEALLOCATE of a name of 64 characters */
+
 struct named {
 	struct named *next;
 	char *name;	 /* lower case */
@@ -19,6 +21,8 @@ struct named {
 	struct backend *at, *also_at; /* connections that have it */
 };
 
+/* May this PREPARE touch user variables? A server gives the variables that the text assigns another character set when it prepares it. */
+bool named_sets_variables(const struct client *client, const struct sql_meaning *meaning, const char *text);
 /* A PREPARE or DEALLOCATE succeeded on this connection. False: memory ran out, and it is not known here. */
 bool named_note(struct client *client, struct backend *backend, const struct sql_meaning *meaning, const char *text);
 /* A PREPARE of this text failed: what had the name is gone. */

@@ -424,6 +424,18 @@ class Script:
         yield "query", f"DEALLOCATE PREPARE {name}"
         yield "query", f"EXECUTE {name} USING @a"
 
+    def prepare_text_to_stay(self):
+        """Names that are still there many episodes later, in another schema, sql_mode or transaction."""
+        name, t = self.pick("k", "l"), self.own("t")
+        text = self.pick(f"SELECT COUNT(*) > 1 FROM {t} WHERE id < ?", "SELECT COUNT(*) > 0, ? FROM t", f"UPDATE {t} SET n = ? WHERE id = 2",
+                         f"INSERT INTO {t} (v) VALUES (CONCAT(''kept'', ?))", "SELECT \"v\" || ? FROM t WHERE id = 1", "SELECT @a, ?",
+                         "SELECT LAST_INSERT_ID() > 0, ?", "SET @b = ?", f"CALL {self.own('two()')}")
+        yield "query", f"PREPARE {name} FROM '{text}'"
+        yield "query", f"EXECUTE {name} USING @a"
+
+    def execute_text(self):
+        yield "query", self.pick("EXECUTE k USING @a", "EXECUTE l USING @a", "EXECUTE k", "DEALLOCATE PREPARE l", "EXECUTE l USING @nosuch")
+
     def execute_immediate(self):
         yield "query", self.pick("EXECUTE IMMEDIATE 'SELECT 1 + ?' USING 5", "EXECUTE IMMEDIATE 'SET @c = 3'",
                                  f"EXECUTE IMMEDIATE 'INSERT INTO {self.own('t')} (v) VALUES (''ei'')'")
@@ -509,5 +521,6 @@ WEIGHTS = {
     "user_variable": 6, "use": 5, "drop_schema": 1, "role": 4, "clock": 1, "insert_id": 1, "write": 9, "write_and_look": 5, "ddl": 2,
     "transaction": 6, "chain": 1, "read_only": 3, "read_only_session": 2, "autocommit_off": 3, "isolation": 2, "temporary": 3,
     "lock": 2, "lock_tables": 1, "handler": 1, "sequence": 1, "xa": 1, "call": 3, "call_temporary": 1, "sneaky": 1,
-    "prepare_text": 3, "execute_immediate": 1, "prepare": 6, "execute": 6, "cursor": 1, "close_one": 1, "many": 3, "command": 4,
+    "prepare_text": 3, "prepare_text_to_stay": 2, "execute_text": 4, "execute_immediate": 1, "prepare": 6, "execute": 6, "cursor": 1,
+    "close_one": 1, "many": 3, "command": 4,
 }

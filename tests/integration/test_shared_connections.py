@@ -422,6 +422,21 @@ def test_a_name_holds_no_connection(one):
         clients[0].query("DELETE FROM t WHERE id >= 1000")
 
 
+def test_a_prepare_changes_what_it_would_assign(one):
+    """The server gives the variable its new character set when it prepares the statement; to repeat a PREPARE just to drop the name must not."""
+    with one.connect(database="hands") as client:
+        client.query("SELECT @b := 'text'")
+        use_every_connection(one)
+        client.query("PREPARE p FROM 'SET @b = ?'")
+        use_every_connection(one)
+        assert client.query("SELECT @b").columns[0].charset == 63
+        client.query("SET @b = 'more'")
+        use_every_connection(one)
+        client.query("DEALLOCATE PREPARE p")
+        result = client.query("SELECT @b")
+        assert result.value == "more" and result.columns[0].charset == 45
+
+
 @pytest.mark.parametrize("source", ["'{}'", "@text"])
 @pytest.mark.parametrize("text, question, answer", [
     ("CREATE TEMPORARY TABLE by_name (a INT) SELECT 7 AS a", "SELECT a FROM by_name", 7), ("SET @x = 5", "SELECT @x", 5),
