@@ -279,7 +279,7 @@ void rewrite_put_text(struct rewrite *rewrite, const char *text)
 
 /* ---- Parts ---- */
 
-/* A word outside of quotes. */
+/* A word outside of quotes, given in lower case. */
 bool question_has_plain_word(const struct turn *t, const char *word)
 {
 	const char *at = t->text, *end = at + t->text_len;
@@ -290,7 +290,7 @@ bool question_has_plain_word(const struct turn *t, const char *word)
 			at = skip_quoted(at, end);
 			continue;
 		}
-		if ((size_t)(end - at) >= n && !strncasecmp(at, word, n) && (at == t->text || !is_word(at[-1])) &&
+		if ((*at | 0x20) == *word && (size_t)(end - at) >= n && !strncasecmp(at, word, n) && (at == t->text || !is_word(at[-1])) &&
 		    (at + n == end || !is_word(at[n])))
 			return true;
 		at++;

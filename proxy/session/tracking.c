@@ -89,7 +89,8 @@ void token_learned(struct client *client, const struct gtid_set *position)
 
 /* ---- Adopting ---- */
 
-static bool is_named(struct wire_bytes name, const char *text)
+/* In line the lengths of the names that it is asked about are constants. */
+static inline __attribute__((always_inline)) bool is_named(struct wire_bytes name, const char *text)
 {
 	return name.len == strlen(text) && !memcmp(name.data, text, name.len);
 }
@@ -124,10 +125,6 @@ static void adopt_variable(struct client *c, struct backend *b, const struct wir
 {
 	bool shared = c->value == b->value;
 
-	if (is_named(e->name, "last_gtid")) {
-		raise_token(c, b, e->value);
-		return;
-	}
 	if (b->is_replica && (is_named(e->name, "tx_read_only") || is_named(e->name, "transaction_read_only")))
 		b->guard_lost = true; /* a SET undid the guard: the connection is set up again before it is used for anything else */
 	if (is_named(e->name, "character_set_connection"))
@@ -194,12 +191,11 @@ static void adopt_schema(struct client *c, struct backend *b, struct wire_bytes 
 
 /* SET STATEMENT a=1 FOR SELECT reports a=1, and that it is back to what it was only with a later OK: neither is news. What it is FOR may
  * be a SET; that one's variables are asked for. */
-static bool is_for_one_statement(const struct client *c, const struct wire_track_entry *e)
+static bool is_for_one_statement(const struct client *c)
 {
 	const struct sql_meaning *m = c->turn ? c->turn->meaning : NULL;
 
-	return m && (m->facts & (SQL_F_SET_STATEMENT | SQL_F_MULTI)) == SQL_F_SET_STATEMENT && m->verb != SQL_CALL &&
-	       !is_named(e->name, "last_gtid");
+	return m && (m->facts & (SQL_F_SET_STATEMENT | SQL_F_MULTI)) == SQL_F_SET_STATEMENT && m->verb != SQL_CALL;
 }
 
 static void adopt_one(struct client *c, struct backend *b, const struct wire_track_entry *e)
@@ -226,8 +222,6 @@ static bool is_news(const struct client *c, const struct backend *b, const struc
 	struct state *its;
 	bool changed;
 
-	if (is_named(e->name, "last_gtid"))
-		return true;
 	its = state_with_variable(b->value, c->worker->snapshot, e->name, e->value);
 	changed = !state_equal(its, b->value);
 	state_unref(its);
@@ -241,8 +235,10 @@ static void adopt_entries(struct client *c, struct backend *b, struct wire_bytes
 	struct wire_track_entry e;
 
 	while (wire_track_next(&it, &e)) {
-		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
-			if (is_for_one_statement(c, &e) || (own && !is_news(c, b, &e)))
+		if (e.type == SESSION_TRACK_SYSTEM_VARIABLES && is_named(e.name, "last_gtid")) { /* with every write */
+			raise_token(c, b, e.value);
+		} else if (e.type == SESSION_TRACK_SYSTEM_VARIABLES) {
+			if (is_for_one_statement(c) || (own && !is_news(c, b, &e)))
 				continue;
 			note_reported(c, &e);
 			adopt_one(c, b, &e);
