@@ -57,6 +57,7 @@ static struct role_view view_of(const struct member *m)
 		.is_unproven = m->is_unproven && !is_heard,
 		.unproven_ms = m->unproven_ms,
 		.looked_ms = m->look_started_ms,
+		.asked_ms = m->failed_ms > m->look_started_ms ? m->failed_ms : m->look_started_ms,
 		.heard_ms = m->heard_ms,
 	};
 }

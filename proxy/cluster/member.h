@@ -80,6 +80,7 @@ struct member {
 	bool logged_broken;
 	bool is_unproven; /* see struct role_view */
 	uint64_t unproven_ms;
+	uint64_t failed_ms; /* when the last look began that brought nothing */
 	bool came_back; /* restarted while it had the role, and not writable since */
 	char *events; /* as events_remember() gave them when it was last read as the primary; NULL: never. Owned */
 	bool had_waited; /* as a writable primary it waited for its replicas when last seen */

@@ -240,9 +240,10 @@ static void finish_job(struct member *m, struct job *job, bool done)
 	m->cluster->changed = true;
 }
 
-static void publish_failure(struct member *m)
+static void publish_failure(struct member *m, uint64_t started)
 {
 	pthread_mutex_lock(&m->cluster->lock);
+	m->failed_ms = started;
 	if (line_error_is_limit(&m->line) && m->health == HEALTH_UP) {
 		/* It answers, only not to us: full is not down. */
 		if (!m->was_limited)
@@ -507,7 +508,7 @@ static void take_turn(struct member *m, struct turn *turn, struct observation *s
 		publish_seen(m, seen, &before, started);
 		return;
 	}
-	publish_failure(m);
+	publish_failure(m, started);
 	line_close(&m->line);
 }
 

@@ -123,7 +123,7 @@ static bool lacks(const struct judge *j, size_t i, size_t replica)
 }
 
 /* Has it everything that its replicas have? False too when that cannot be told yet: what was seen of a replica before the server ended may be
- * less than it got from it, and what was seen of the server before the replica's look may be less than it has. */
+ * less than it got from it (one that does not answer when it is asked anew cannot say), and what was seen of the server before the replica's look may be less than it has. */
 static bool is_proven(struct judge *j, size_t i)
 {
 	const struct role_view *v = &j->views[i];
@@ -133,13 +133,13 @@ static bool is_proven(struct judge *j, size_t i)
 	for (size_t r = 0; r < j->count; r++) {
 		const struct role_view *replica = &j->views[r];
 
-		if (j->out->source[r] != (int)i || !is_up(replica))
+		if (j->out->source[r] != (int)i)
 			continue;
-		if (replica->looked_ms < v->unproven_ms) {
+		if (replica->asked_ms < v->unproven_ms) {
 			j->out->again = (int)r;
 			return false;
 		}
-		if (!lacks(j, i, r))
+		if (!is_up(replica) || !lacks(j, i, r))
 			continue;
 		if (v->looked_ms < replica->heard_ms) {
 			j->out->again = (int)i;

@@ -23,6 +23,7 @@ struct role_view {
 	/* It was found at start, or has restarted, and was not the primary since: a crash may have cost it what its replicas have. */
 	bool is_unproven;
 	uint64_t unproven_ms; /* clock_ms(): when the look began that found it so */
+	uint64_t asked_ms; /* when the last look began, also one that brought nothing */
 	uint64_t looked_ms, heard_ms; /* clock_ms(): when the look began that brought `seen`, and when it ended */
 };
 

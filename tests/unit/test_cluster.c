@@ -175,7 +175,7 @@ static void test_unproven_primary(void)
 		text.views[0].is_unproven = rows[i].is_unproven;
 		text.views[0].looked_ms = rows[i].looked_ms;
 		text.views[0].unproven_ms = 5;
-		text.views[1].looked_ms = rows[i].replica_looked_ms;
+		text.views[1].looked_ms = text.views[1].asked_ms = rows[i].replica_looked_ms;
 		text.views[1].heard_ms = 20;
 		roles_judge(text.views, text.count, &verdict);
 		CU_ASSERT_EQUAL(verdict.primary, rows[i].primary);
@@ -183,6 +183,31 @@ static void test_unproven_primary(void)
 		CU_ASSERT_EQUAL(verdict.pending, rows[i].again >= 0);
 		CU_ASSERT_TRUE(!rows[i].why || strstr(verdict.why, rows[i].why));
 		CU_ASSERT_EQUAL(verdict.roles[1], ROLE_REPLICA);
+	}
+}
+
+/* A replica that is down is asked as well; when it does not answer, nobody waits for it any longer. */
+static void test_unproven_beside_a_dead_replica(void)
+{
+	static const struct {
+		uint64_t asked_ms;
+		int primary, again;
+	} rows[] = { { 4, -1, 1 }, { 5, 0, -1 }, { 9, 0, -1 } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct cluster_text text;
+		struct role_verdict verdict;
+
+		read_cluster("Uw-u Ur1u", &text);
+		set_position(&text.seen[0].position, "0-1-100");
+		set_position(&text.seen[1].links[0].io_position, "0-1-101");
+		text.views[0].is_unproven = true;
+		text.views[0].unproven_ms = 5;
+		text.views[1].health = HEALTH_DOWN;
+		text.views[1].asked_ms = rows[i].asked_ms;
+		roles_judge(text.views, text.count, &verdict);
+		CU_ASSERT_EQUAL(verdict.primary, rows[i].primary);
+		CU_ASSERT_EQUAL(verdict.again, rows[i].again);
 	}
 }
 
@@ -547,6 +572,7 @@ void suite_cluster(void)
 
 	CU_add_test(suite, "roles", test_roles);
 	CU_add_test(suite, "a writable server is compared first", test_unproven_primary);
+	CU_add_test(suite, "... beside a dead replica too", test_unproven_beside_a_dead_replica);
 	CU_add_test(suite, "sound links", test_sound_links);
 	CU_add_test(suite, "lag", test_lag);
 	CU_add_test(suite, "wants", test_wants);
