@@ -73,7 +73,8 @@ class Readers(Crew):
     """Clients that read all the time: every answer's time and server, every error."""
 
     def __init__(self, target, count=8, statement="SELECT @@server_id, COUNT(*) FROM load_rows", database="work",
-                 reconnect=False):
+                 reconnect=False, account=("app", "app")):
+        self.account = account
         self.target, self.statement, self.database, self.reconnect = target, statement, database, reconnect
         self.errors, self.answers, self.lock = [], [], threading.Lock()
         super().__init__(count, Readers.read, "reader")
@@ -84,7 +85,7 @@ class Readers(Crew):
             begun = time.monotonic()
             try:
                 if connection is None:
-                    connection = self.target.connect(database=self.database)
+                    connection = self.target.connect(*self.account, database=self.database)
                     begun = time.monotonic()
                 answer = connection.query(self.statement).rows[0]
                 with self.lock:
