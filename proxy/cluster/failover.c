@@ -32,6 +32,7 @@ enum {
 struct takeover {
 	struct observation seen[CLUSTER_MAX_SERVERS];
 	struct gtid_set received_before[CLUSTER_MAX_SERVERS];
+	bool was_seen[CLUSTER_MAX_SERVERS]; /* since this Tandem began */
 	char unfit[CLUSTER_MAX_SERVERS][UNFIT_BYTES];
 	bool is_replica[CLUSTER_MAX_SERVERS];
 	bool receiver_stopped[CLUSTER_MAX_SERVERS];
@@ -99,6 +100,7 @@ static bool find_former(struct operation *op)
 	}
 	for (size_t i = 0; i < op->count; i++) {
 		t->received_before[i] = op->actors[i].member->received_before;
+		t->was_seen[i] = op->actors[i].member->has_seen;
 		t->is_replica[i] = op->from && op->actors[i].role == ROLE_REPLICA && op->actors[i].source == (int)(op->from - op->actors);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -251,7 +253,7 @@ static const struct actor *find_ahead(struct operation *op, const struct gtid_se
 
 		if (a == op->from)
 			continue;
-		if (!a->member->has_seen)
+		if (!t->was_seen[i])
 			conduct_note(op, a, "%s has not answered since this Tandem began, and may have more than %s", a->subject.name,
 				     op->from->subject.name);
 		else if (t->is_replica[i] && candidate_loss(a->line.mysql ? &received : &t->received_before[i], has)) {

@@ -12,6 +12,7 @@
 #include "proxy/cluster/control.h"
 #include "proxy/cluster/events.h"
 #include "proxy/cluster/quarantine.h"
+#include "proxy/cluster/semisync.h"
 
 enum {
 	RETRY_MS = 5000,	 /* after an attempt that could not be made */
@@ -144,7 +145,7 @@ static void free_waiting_commits(struct operation *op)
 
 static void acknowledge(struct operation *op)
 {
-	if (op->from->member->seen.semi_sync != SEMI_SYNC_OFF &&
+	if (semisync_is_on(op, op->from) &&
 	    !line_say(&op->to->line, "SET GLOBAL %s = 1", semi_sync_names[op->to->subject.flavour][1]))
 		log_warning(NULL, "server %s: it will not acknowledge what it receives: %s", op->to->subject.name, op->to->line.error_text);
 }

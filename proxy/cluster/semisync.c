@@ -29,6 +29,46 @@ static bool read_variable(struct actor *a, const char *name, char out[64])
 	return conduct_ask(a, question, out, 64);
 }
 
+/* As its monitor saw it last. */
+static enum semi_sync_state state_of(struct operation *op, const struct actor *a, bool *has_clients)
+{
+	enum semi_sync_state state;
+
+	pthread_mutex_lock(&op->cluster->lock);
+	state = a->member->seen.semi_sync;
+	*has_clients = a->member->seen.terms.clients > 0;
+	pthread_mutex_unlock(&op->cluster->lock);
+	return state;
+}
+
+static bool had_used(struct operation *op, const struct actor *a)
+{
+	bool yes;
+
+	pthread_mutex_lock(&op->cluster->lock);
+	yes = a->member->seen.semi_sync != SEMI_SYNC_OFF || a->member->had_waited;
+	pthread_mutex_unlock(&op->cluster->lock);
+	return yes;
+}
+
+static bool receives_and_applies(struct operation *op, const struct actor *a)
+{
+	const struct observation *seen = &a->member->seen;
+	bool yes;
+
+	pthread_mutex_lock(&op->cluster->lock);
+	yes = seen->link_count && seen->links[0].sql == THREAD_RUNNING && seen->links[0].io == THREAD_RUNNING;
+	pthread_mutex_unlock(&op->cluster->lock);
+	return yes;
+}
+
+bool semisync_is_on(struct operation *op, const struct actor *actor)
+{
+	bool ignored;
+
+	return state_of(op, actor, &ignored) != SEMI_SYNC_OFF;
+}
+
 static bool set_variable(struct actor *a, const char *name, const char *value)
 {
 	bool is_number = *value && strspn(value, "0123456789") == strlen(value);
@@ -79,6 +119,7 @@ bool semisync_switch(struct operation *op, struct actor *actor, bool on)
 bool semisync_enforce(struct operation *op, struct actor *actor)
 {
 	char value[64], forever[32];
+	bool ignored;
 
 	if (!read_variable(actor, name_of(actor, S_SOURCE), value))
 		return conduct_fail(op, actor, "it has no semi-synchronous replication: %s",
@@ -89,7 +130,7 @@ bool semisync_enforce(struct operation *op, struct actor *actor)
 	if (!set_variable(actor, name_of(actor, S_TIMEOUT), forever) || !set_variable(actor, name_of(actor, S_POINT), "AFTER_SYNC") ||
 	    !set_variable(actor, name_of(actor, S_ALONE), "1"))
 		return conduct_fail_line(op, actor, "how it waits for replicas cannot be set");
-	if (actor->member->seen.semi_sync == SEMI_SYNC_DEGRADED && !set_variable(actor, name_of(actor, S_SOURCE), "0"))
+	if (state_of(op, actor, &ignored) == SEMI_SYNC_DEGRADED && !set_variable(actor, name_of(actor, S_SOURCE), "0"))
 		return conduct_fail_line(op, actor, "it cannot be made to wait for replicas again");
 	return set_variable(actor, name_of(actor, S_SOURCE), "1") || conduct_fail_line(op, actor, "it cannot be made to wait for replicas");
 }
@@ -118,7 +159,6 @@ static bool relax(struct operation *op, unsigned followers)
 
 bool semisync_take_over(struct operation *op, unsigned followers)
 {
-	const struct member *from = op->from->member;
 	bool is_available = op->settings->monitor.durability == DURABILITY_AVAILABLE;
 	char value[64];
 
@@ -126,7 +166,7 @@ bool semisync_take_over(struct operation *op, unsigned followers)
 		return conduct_note(op, op->to, "it has no semi-synchronous replication");
 	if (!is_available)
 		return semisync_enforce(op, op->to) && conduct_note(op, op->to, "every commit waits for a replica, without a time-out");
-	if (!strcmp(value, "0") && from->seen.semi_sync == SEMI_SYNC_OFF && !from->had_waited)
+	if (!strcmp(value, "0") && !had_used(op, op->from))
 		return conduct_note(op, op->to, "not used");
 	if (!relax(op, followers))
 		return conduct_fail_line(op, op->to, "its semi-synchronous replication cannot be set");
@@ -137,9 +177,8 @@ bool semisync_take_over(struct operation *op, unsigned followers)
 
 bool semisync_acknowledge(struct operation *op, struct actor *actor)
 {
-	const struct link_view *link = actor->member->seen.link_count ? &actor->member->seen.links[0] : NULL;
-	const struct observation *primary = &op->from->member->seen;
-	bool is_missed = primary->semi_sync != SEMI_SYNC_OFF && !primary->terms.clients;
+	bool has_clients, is_missed = state_of(op, op->from, &has_clients) != SEMI_SYNC_OFF && !has_clients;
+	bool works = receives_and_applies(op, actor);
 	char value[64];
 
 	if (!read_variable(actor, name_of(actor, S_REPLICA), value))
@@ -149,7 +188,7 @@ bool semisync_acknowledge(struct operation *op, struct actor *actor)
 	if (strcmp(value, "1") != 0 && !set_variable(actor, name_of(actor, S_REPLICA), "1"))
 		return conduct_fail_line(op, actor, "it cannot be made to acknowledge what it receives");
 	/* With the applying thread stopped as well its relay log would be thrown away. */
-	if (!link || link->sql != THREAD_RUNNING || link->io != THREAD_RUNNING)
+	if (!works)
 		return true;
 	if (!replication_stop_receiver(&actor->subject) || !replication_start(&actor->subject))
 		return conduct_fail_line(op, actor, "its receiver cannot be started anew");

@@ -29,6 +29,8 @@ bool semisync_limit(struct operation *op, struct actor *actor, uint32_t ms, bool
  * durability = available, commits wait for nobody until one does. A server that knows no semi-sync goes on without. False: op->note.
  */
 bool semisync_take_over(struct operation *op, unsigned followers) __attribute__((warn_unused_result));
+/* Does it wait for acknowledgements, or did before it gave up? As its monitor saw it last; takes the cluster's lock. */
+bool semisync_is_on(struct operation *op, const struct actor *actor);
 /* Makes a replica acknowledge what it receives. Its receiver is started anew for that, if nothing it has received can be lost by it. */
 bool semisync_acknowledge(struct operation *op, struct actor *actor) __attribute__((warn_unused_result));
 
