@@ -38,7 +38,7 @@ void line_cut(struct line *line);
 MYSQL_RES *line_query(struct line *line, const char *statement) __attribute__((warn_unused_result));
 
 /* Runs one whose result does not matter. False with error and error_text. The text of the statement is wiped from memory. */
-bool line_say(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool line_say(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3), warn_unused_result));
 
 /* True when the last failure says nothing about the server's health: it lives, but has no room for us or refuses our account. */
 bool line_error_is_limit(const struct line *line);

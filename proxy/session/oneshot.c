@@ -7,12 +7,14 @@
 
 enum { TEXT_MAX = 256 };
 
-static bool is_known(const struct oneshot *o, const char *text, size_t len)
+/* The last one counts: what was said before another must not be taken for said. */
+static bool is_repeated(const struct oneshot *o, const char *text, size_t len)
 {
+	const char *last = NULL;
+
 	for (int i = 0; i < ONESHOT_TEXTS && o->texts[i]; i++)
-		if (strlen(o->texts[i]) == len && !memcmp(o->texts[i], text, len))
-			return true;
-	return false;
+		last = o->texts[i];
+	return last && strlen(last) == len && !memcmp(last, text, len);
 }
 
 /* False when it cannot be said again from its text alone, or there is no room. */
@@ -29,7 +31,7 @@ static bool keep(struct oneshot *o, uint64_t facts, const char *text, size_t len
 void oneshot_note(struct oneshot *oneshot, uint64_t facts, const char *text, size_t len)
 {
 	oneshot->set = true;
-	if (!is_known(oneshot, text, len) && !keep(oneshot, facts, text, len))
+	if (!is_repeated(oneshot, text, len) && !keep(oneshot, facts, text, len))
 		oneshot->fixed = true;
 }
 
