@@ -157,7 +157,7 @@ static bool scope_word(const struct scan *s, struct sql_span word, enum set_scop
 	return true;
 }
 
-/* name, schema.name, and behind @@ scope.name */
+/* name, schema.name, and behind @@ scope.name; empty where none is. */
 static struct sql_span variable_name(struct scan *s, enum set_scope *scope)
 {
 	struct sql_span name = s->now->inner, first = name;
@@ -167,6 +167,8 @@ static struct sql_span variable_name(struct scan *s, enum set_scope *scope)
 		return (struct sql_span){0, 0};
 	for (scan_advance(s); s->now->kind == TOKEN_DOT; parts++) {
 		scan_advance(s);
+		if (!scan_is_name(s))
+			return (struct sql_span){0, 0};
 		name = s->now->inner;
 		scan_advance(s);
 	}

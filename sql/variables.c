@@ -116,12 +116,15 @@ void variable_read(struct scan *s)
 	while (scan_peek(s).kind == TOKEN_DOT) {
 		scan_advance(s);
 		scan_advance(s);
+		if (!scan_is_name(s)) {
+			scan_raise(s, 0, SQL_TO_PRIMARY);
+			return;
+		}
 		name = s->now->inner;
 	}
 	if (name.at == first.at)
 		unqualified(s, text + name.at, name.len);
-	else if (scan_is_name(s) && (word_equals(text + first.at, first.len, "session") ||
-				     word_equals(text + first.at, first.len, "local")))
+	else if (word_equals(text + first.at, first.len, "session") || word_equals(text + first.at, first.len, "local"))
 		of_session(s, text + name.at, name.len);
 	else
 		scan_raise(s, 0, SQL_TO_PRIMARY);
