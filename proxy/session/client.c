@@ -304,19 +304,22 @@ struct client *client_new(struct worker *worker, int fd, const char *host, uint1
 	return c;
 }
 
-/* A turn in flight dies with its client; a connection that still owes it something cannot be used again. */
+/* A turn in flight dies with its client; a connection that still owes it something cannot be used again, nor one that has got half a packet,
+ * to which there may not even be a reply (SEND_LONG_DATA). */
 static void abandon_turn(struct client *c)
 {
 	struct turn *t = c->turn;
 	struct backend *b;
+	bool half_sent;
 
 	if (!t)
 		return;
 	b = t->backend;
+	half_sent = t->wait == WAIT_REPLY && c->upload.active && !c->upload.skip;
 	turn_unpark(t);
 	c->turn = NULL;
 	turn_free(t);
-	if (b && b->state != BACKEND_DEAD && b->state != BACKEND_READY)
+	if (b && b->state != BACKEND_DEAD && (b->state != BACKEND_READY || half_sent))
 		backend_leave(b, "its client left in mid-statement"); /* the server counts it until the statement has ended */
 }
 

@@ -14,6 +14,7 @@ import sandbox
 from load import Crew, Readers, seconds
 from mangler import Mangler
 from rawmysql import MysqlError, ProtocolError
+from sandbox import wait_for
 
 pytestmark = [pytest.mark.proxy_only]
 MIB = 1 << 20
@@ -378,6 +379,31 @@ def test_client_disappears_in_mid_packet(front):
         client.abort()
     with front.connect(database="work") as client:
         assert client.query("SELECT COUNT(*) FROM load_rows WHERE v LIKE 'half%'").value == 0
+
+
+@pytest.mark.parametrize("command", ["a parameter", "a statement", "a file"])
+def test_client_disappears_in_mid_upload(pair, command):
+    """The server waits for the rest of what it was sent: nobody else may have that connection."""
+    with sandbox.Tandem(pair, {"tandem": {"threads": 1}}) as daemon:
+        for _ in range(3):
+            received = int(pair.primary.status("Bytes_received"))
+            client = daemon.connect(database="work")
+            half = b"x" * (2 * MIB)
+            if command == "a parameter":
+                statement = client.prepare("INSERT INTO load_rows (v) VALUES (?)")
+                packet = client.framed(bytes([rawmysql.COM_STMT_SEND_LONG_DATA]) + struct.pack("<IH", statement.id, 0) + 2 * half)
+            elif command == "a statement":
+                packet = client.framed(b"\x03INSERT INTO load_rows (v) VALUES ('" + 2 * half)
+            else:
+                client.send_query("LOAD DATA LOCAL INFILE 'any' INTO TABLE load_rows (v)")
+                assert client.read_packet()[:1] == b"\xfb"
+                packet = client.framed(half, client.seq)
+            client.send_bytes(packet[:len(half)])
+            wait_for(lambda: int(pair.primary.status("Bytes_received")) > received + MIB, 20, "half of it to be on its way")
+            client.abort()
+            with daemon.connect(database="work", timeout=10) as other:
+                assert other.query("INSERT INTO load_rows (v) VALUES ('after')").affected == 1
+                assert other.query("SELECT COUNT(*) FROM load_rows WHERE v LIKE 'x%'").value == 0
 
 
 def test_half_a_packet_then_silence(front):
