@@ -22,11 +22,18 @@ enum {
 
 enum replay_stage { REPLAY_RECORDING, REPLAY_LOST, REPLAY_RUNNING };
 
+/* What the reply under way has said, in one number: the same replies make the same. */
+struct heard {
+	XXH3_state_t *hash; /* of the bytes passed on; stays with a spare record */
+	uint64_t bytes;	    /* that it was given; 0: it has not begun */
+	uint64_t told;	    /* by its OKs and ERRs, and where among the bytes they stood */
+};
+
 struct replay {
 	struct replay *next; /* spare ones */
 	enum replay_stage stage;
 	struct record record;
-	XXH64_state_t *hash; /* of the reply under way; stays with a spare one */
+	struct heard heard;
 	struct state *value; /* the session before the first statement ... */
 	uint16_t status;
 	char *uvars;
@@ -54,7 +61,7 @@ static struct replay *new_one(void)
 {
 	struct replay *r = calloc(1, sizeof(*r));
 
-	if (r && !(r->hash = XXH64_createState())) {
+	if (r && !(r->heard.hash = XXH3_createState())) {
 		free(r);
 		return NULL;
 	}
@@ -64,7 +71,7 @@ static struct replay *new_one(void)
 static void free_one(struct replay *r)
 {
 	free(r->record.bytes);
-	XXH64_freeState(r->hash);
+	XXH3_freeState(r->heard.hash);
 	free(r);
 }
 
@@ -90,7 +97,7 @@ static void give(struct worker *w, struct replay *r)
 		free_one(r);
 		return;
 	}
-	*r = (struct replay){ .record = r->record, .hash = r->hash };
+	*r = (struct replay){ .record = r->record, .heard.hash = r->heard.hash };
 	r->next = w->spare_replays;
 	w->spare_replays = r;
 	w->spare_replay_count++;
@@ -126,6 +133,27 @@ void replay_each_state(struct client *client, void (*visit)(void *arg, struct st
 		return;
 	visit(arg, &r->value);
 	visit(arg, &r->after);
+}
+
+/* ---- Hearing ---- */
+
+static void hear_number(struct heard *h, uint64_t number)
+{
+	h->told = (h->told ^ number) * UINT64_C(0x9E3779B97F4A7C15);
+	h->told ^= h->told >> 29;
+}
+
+static void hear_text(struct heard *h, const void *text, size_t len)
+{
+	hear_number(h, len ? XXH3_64bits(text, len) : 0);
+}
+
+static uint64_t all_heard(const struct heard *h)
+{
+	struct heard all = *h;
+
+	hear_number(&all, h->bytes ? XXH3_64bits_digest(h->hash) : 0);
+	return all.told;
 }
 
 /* ---- Recording ---- */
@@ -188,12 +216,17 @@ void replay_note_sent(struct turn *turn)
 	turn->recorded = true;
 	c->replay->server = turn->backend->server;
 	c->replay->epoch = turn->backend->epoch;
-	XXH64_reset(c->replay->hash, 0);
+	c->replay->heard.bytes = c->replay->heard.told = 0;
 }
 
 void replay_note_bytes(struct turn *turn, const uint8_t *bytes, size_t len)
 {
-	XXH64_update(turn->client->replay->hash, bytes, len);
+	struct heard *h = &turn->client->replay->heard;
+
+	if (!h->bytes)
+		XXH3_64bits_reset(h->hash);
+	XXH3_64bits_update(h->hash, bytes, len);
+	h->bytes += len;
 }
 
 void replay_note_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows)
@@ -201,22 +234,23 @@ void replay_note_ok(struct turn *turn, const struct wire_ok *ok, bool ends_rows)
 	/* The others say how it was done, not what. */
 	const uint16_t telling = SERVER_STATUS_IN_TRANS | SERVER_STATUS_AUTOCOMMIT | SERVER_MORE_RESULTS_EXISTS | SERVER_STATUS_CURSOR_EXISTS |
 				 SERVER_STATUS_LAST_ROW_SENT | SERVER_PS_OUT_PARAMS | SERVER_STATUS_IN_TRANS_READONLY;
-	XXH64_state_t *hash = turn->client->replay->hash;
-	uint64_t values[] = { ends_rows, ok->affected_rows, ok->insert_id, ok->status & telling, ok->warnings, ok->info.len };
+	struct heard *h = &turn->client->replay->heard;
 
-	XXH64_update(hash, values, sizeof(values));
-	if (ok->info.len)
-		XXH64_update(hash, ok->info.data, ok->info.len);
+	hear_number(h, h->bytes);
+	hear_number(h, (uint64_t)ends_rows << 32 | (uint64_t)(ok->status & telling) << 16 | ok->warnings);
+	hear_number(h, ok->affected_rows);
+	hear_number(h, ok->insert_id);
+	hear_text(h, ok->info.data, ok->info.len);
 }
 
 void replay_note_err(struct turn *turn, const struct wire_err *err)
 {
 	struct replay *r = turn->client->replay;
-	uint64_t code = err->code;
 
-	XXH64_update(r->hash, &code, sizeof(code));
-	XXH64_update(r->hash, err->sqlstate, sizeof(err->sqlstate));
-	XXH64_update(r->hash, err->message.data, err->message.len);
+	hear_number(&r->heard, r->heard.bytes);
+	hear_number(&r->heard, err->code);
+	hear_text(&r->heard, err->sqlstate, sizeof(err->sqlstate));
+	hear_text(&r->heard, err->message.data, err->message.len);
 	if (err->code == ER_LOCK_DEADLOCK)
 		r->rolled_back = true;
 	if (err->code == ER_LOCK_DEADLOCK || err->code == ER_LOCK_WAIT_TIMEOUT)
@@ -289,11 +323,11 @@ void replay_note_done(struct turn *turn)
 			shut(c->replay, "its beginning was hidden in a statement");
 		return;
 	}
-	hash = XXH64_digest(c->replay->hash);
 	if (!c->trx) {
 		replay_drop(c);
 		return;
 	}
+	hash = all_heard(&c->replay->heard);
 	if (!turn->failed && is_plain_begin(turn) && c->replay->record.count + (c->replay->impossible != NULL)) { /* the end of another */
 		replay_drop(c);
 		begin(turn);
@@ -564,7 +598,7 @@ void replay_stepped(struct client *client)
 	struct turn *waiting = r->waiting;
 	char why[80];
 
-	if (e && e->hash == XXH64_digest(r->hash)) {
+	if (e && e->hash == all_heard(&r->heard)) {
 		r->at = next;
 		run_next(client);
 		return;
