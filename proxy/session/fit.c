@@ -286,15 +286,16 @@ static bool fit_list(struct turn *t)
 
 /* ---- Prepared statements ---- */
 
-uint32_t fit_prepare_budget(const struct backend *backend)
-{
-	const struct server_pool *pool = backend->pool;
-	unsigned limit = pool->index >= 0 ? pool->worker->snapshot->servers[pool->index].connection_limit : 0;
-	uint32_t budget = 13000 / (limit ? limit : 150); /* 0.8 of the default max_prepared_stmt_count, which is the whole server's */
+/* The server's limit, max_prepared_stmt_count, is for all its connections: those that there are share most of its default, 16,382. */
+enum { PREPARED_IN_ALL = 13000, PREPARED_AT_LEAST = 16, PREPARED_AT_MOST = 500 };
 
-	if (pool->prepare_budget)
-		return pool->prepare_budget;
-	return budget < 16 ? 16 : budget > 500 ? 500 : budget;
+static uint32_t prepare_budget(const struct server_pool *pool)
+{
+	unsigned connections = atomic_load_explicit(&pool->server->connections, memory_order_relaxed);
+	uint32_t share = PREPARED_IN_ALL / (connections ? connections : 1);
+	uint32_t budget = share < PREPARED_AT_LEAST ? PREPARED_AT_LEAST : share > PREPARED_AT_MOST ? PREPARED_AT_MOST : share;
+
+	return pool->prepare_limit && budget > pool->prepare_limit ? pool->prepare_limit : budget;
 }
 
 void fit_close_prepared(struct backend *b, uint32_t id)
@@ -321,21 +322,41 @@ static void keep_only(struct backend *b, uint32_t budget)
 	}
 }
 
+static void all_keep_only(struct server_pool *pool, uint32_t budget)
+{
+	struct backend *b;
+
+	TAILQ_FOREACH(b, &pool->free, link)
+		keep_only(b, budget);
+	TAILQ_FOREACH(b, &pool->held, link)
+		if (b->state == BACKEND_READY)
+			keep_only(b, budget);
+}
+
 void fit_too_many_prepared(struct backend *backend)
 {
 	struct server_pool *pool = backend->pool;
-	uint32_t budget = fit_prepare_budget(backend);
-	struct backend *b;
+	uint32_t budget = prepare_budget(pool);
 
 	if (backend->statements.count < budget)
 		budget = backend->statements.count;
-	pool->prepare_budget = budget > 2 ? budget / 2 : 1;
-	keep_only(backend, pool->prepare_budget);
-	TAILQ_FOREACH(b, &pool->free, link)
-		keep_only(b, pool->prepare_budget);
-	TAILQ_FOREACH(b, &pool->held, link)
-		if (b->state == BACKEND_READY)
-			keep_only(b, pool->prepare_budget);
+	pool->prepare_limit = budget > 2 ? budget / 2 : 1;
+	keep_only(backend, pool->prepare_limit);
+	all_keep_only(pool, pool->prepare_limit);
+}
+
+uint32_t fit_prepare_slot(struct backend *backend, const uint64_t key[2])
+{
+	struct server_pool *pool = backend->pool;
+	uint32_t budget = prepare_budget(pool), evicted, slot;
+
+	if (budget < pool->prepare_share) /* more connections now: the others give back what is no longer theirs */
+		all_keep_only(pool, budget);
+	pool->prepare_share = budget;
+	slot = prepared_add(&backend->statements, key, budget, &evicted);
+	if (evicted)
+		fit_close_prepared(backend, evicted);
+	return slot;
 }
 
 /* "DATABASE()" where it stands; its length, or 0. */
@@ -396,13 +417,10 @@ static bool fit_prepare(struct turn *t)
 {
 	struct backend *b = t->backend;
 	struct statement *s = t->statement;
-	uint32_t evicted;
 
-	t->slot = prepared_add(&b->statements, s->key, fit_prepare_budget(b), &evicted);
+	t->slot = fit_prepare_slot(b, s->key);
 	if (t->slot == PREPARED_NONE)
 		return false;
-	if (evicted)
-		fit_close_prepared(b, evicted);
 	t->pending++;
 	if (!send_prepare(b, s))
 		return false;

@@ -27,7 +27,8 @@ struct server_pool {
 	 * cache. */
 	unsigned reads, writes;
 	unsigned in_use;	  /* not READY: for choosing between replicas */
-	uint32_t prepare_budget;  /* statements kept per connection; 0: by the server's usual limit */
+	uint32_t prepare_limit;	  /* statements kept per connection at the most since the server refused one; 0: it has not */
+	uint32_t prepare_share;	  /* what each connection could keep when a statement was prepared last */
 	unsigned sessions;	  /* connections that have a session */
 };
 

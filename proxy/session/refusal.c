@@ -197,7 +197,7 @@ struct statement *turn_prepared(struct turn *turn, struct backend *backend, cons
 	struct client *c = turn->client;
 	struct statement *s = statement_add(&c->statements, turn->text, turn->text_len, turn->meaning, c->value,
 					    c->worker->snapshot);
-	uint32_t slot, evicted;
+	uint32_t slot;
 
 	if (!s) {
 		client_close(c, "out of memory");
@@ -206,11 +206,9 @@ struct statement *turn_prepared(struct turn *turn, struct backend *backend, cons
 	c->asks_binary |= (turn->meaning->facts & SQL_F_READS_LAST) != 0;
 	s->params = prepared->params;
 	s->columns = prepared->columns;
-	slot = prepared_add(&backend->statements, s->key, fit_prepare_budget(backend), &evicted);
+	slot = fit_prepare_slot(backend, s->key);
 	if (slot != PREPARED_NONE)
 		backend->statements.slots[slot].id = prepared->id;
-	if (evicted)
-		fit_close_prepared(backend, evicted);
 	turn->passed = true;
 	return s;
 }

@@ -231,8 +231,9 @@ enum fit {
 enum fit fit_backend(struct turn *turn);
 /* Has the schema of this connection been made anew, or changed, since it chose it? Then it chooses it again before it is used. */
 bool fit_is_anew(const struct backend *backend);
-/* How many statements a connection may keep prepared. */
-uint32_t fit_prepare_budget(const struct backend *backend);
+/* A slot for a statement that is to be prepared on the connection; what has to give way for it is closed on the server. PREPARED_NONE: no
+ * memory. */
+uint32_t fit_prepare_slot(struct backend *backend, const uint64_t key[2]);
 /* The server has reached max_prepared_stmt_count: keep fewer, and close some now. */
 void fit_too_many_prepared(struct backend *backend);
 /* Makes the connection's wait_timeout the longest again. */

@@ -603,6 +603,41 @@ def test_max_prepared_stmt_count(tight, cluster):
             server.sql("SET GLOBAL max_prepared_stmt_count = 16382")
 
 
+@pytest.mark.proxy_only
+def test_prepared_statements_are_shared_out_by_the_connections_there_are(cluster):
+    """Each connection keeps what it can be given; when there are more connections, those that have much give some back."""
+    primary = cluster.primary
+    others = int(primary.status("Prepared_stmt_count"))  # connections of the daemon that other tests use keep some
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(sandbox.Tandem(cluster))
+
+        def connect():
+            client = stack.enter_context(own.connect(database="trap"))
+            client.query("BEGIN")
+            return client
+
+        few = [connect() for _ in range(10)]
+        prepared = [[client.prepare(f"SELECT {number} + ? /* kept */ FROM t LIMIT 0") for number in range(200)] for client in few]
+        before = primary.status("Com_stmt_prepare")
+        for _ in range(3):
+            for client, statements in zip(few, prepared):
+                for statement in statements:
+                    client.execute(statement, [1])
+        assert primary.status("Com_stmt_prepare") - before <= len(few) * 200
+        many = [connect() for _ in range(120)]
+        for client in many:
+            client.execute(client.prepare("SELECT ? FROM t LIMIT 0"), [1])
+        share = 13000 // (len(few) + len(many))
+        assert share < 200
+        most = others + len(few) * share + len(many)
+        # A server does not answer a CLOSE: what it was told last may not have been heard yet.
+        wait_for(lambda: int(primary.status("Prepared_stmt_count")) <= most, 20, "what was given back to be closed")
+        before = primary.status("Com_stmt_prepare")
+        for client, statements in zip(few, prepared):
+            assert client.execute(statements[0], [1]).rows == []
+        assert primary.status("Com_stmt_prepare") > before
+
+
 # ---- connections
 
 def test_wait_timeout_of_the_servers(cluster):
