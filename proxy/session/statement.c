@@ -39,6 +39,15 @@ static void make_key(const char *text, size_t len, const struct state *state, co
 	key[1] = h.high64;
 }
 
+static struct statement *new_statement(void)
+{
+	struct statement *s = aligned_alloc(STATEMENT_ALIGN, (sizeof(*s) + STATEMENT_ALIGN - 1) / STATEMENT_ALIGN * STATEMENT_ALIGN);
+
+	if (s)
+		memset(s, 0, sizeof(*s));
+	return s;
+}
+
 struct statement *statement_add(struct statement_table *table, const char *text, size_t len, const struct sql_meaning *meaning,
 				struct state *value, const struct snapshot *snapshot)
 {
@@ -46,7 +55,7 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 
 	if (table->count == table->size && !grow(table))
 		return NULL;
-	s = calloc(1, sizeof(*s));
+	s = new_statement();
 	if (!s)
 		return NULL;
 	s->refs = 1;
@@ -70,11 +79,14 @@ struct statement *statement_add(struct statement_table *table, const char *text,
 	return s;
 }
 
-/* Ids grow, so the table is sorted by them. */
+/* Ids grow, so the table is sorted by them. What was closed is most often older than what is in use: then each stands as far from the end
+ * as its id from the last. */
 static uint32_t position(const struct statement_table *t, uint32_t id)
 {
-	uint32_t low = 0, high = t->count;
+	uint32_t low = 0, high = t->count, guess = t->count - (t->next_id - id) - 1;
 
+	if (guess < t->count && t->slots[guess]->id == id)
+		return guess;
 	while (low < high) {
 		uint32_t mid = (low + high) / 2;
 

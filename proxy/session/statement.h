@@ -14,24 +14,26 @@
 
 struct backend;
 
-/* One of a client's. */
+enum { STATEMENT_ALIGN = 64 };
+
+/* One of a client's. What every execution looks at stands in its first two lines of the cache. */
 struct statement {
 	uint32_t refs; /* the table's, and those of records of transactions */
 	uint32_t id; /* the client's number, from 1 */
-	uint16_t params;
-	uint16_t columns;
-	char *text;
-	uint32_t len;
 	uint64_t key[2];
-	struct state *value; /* of the session when it was prepared: schema and sql_mode of that moment go with the statement */
-	struct sql_meaning meaning;
+	uint32_t found_at;	   /* the slot where it was found last, on whatever connection: looked at first */
+	uint32_t len;
+	char *text;
+	struct backend *opened;	   /* where its cursor is open or its long data went; NULL */
 	uint8_t *types; /* 2 bytes a parameter, as last bound; NULL: never */
 	uint64_t types_hash;
-	struct backend *opened;	   /* where its cursor is open or its long data went; NULL */
-	uint32_t found_at;	   /* the slot where it was found last, on whatever connection: looked at first */
+	uint16_t params;
+	uint16_t columns;
 	bool cursor;		   /* a cursor is open there */
 	bool long_data;
 	bool servers_own; /* prepared while mysql or its like was the schema: bare names mean the server's own tables */
+	struct sql_meaning meaning; /* all of it is for few statements */
+	struct state *value; /* of the session when it was prepared: schema and sql_mode of that moment go with the statement */
 };
 
 /* A client's table. Numbers are not used twice. */

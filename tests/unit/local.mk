@@ -40,6 +40,6 @@ tests_unit_unit_SOURCES = \
 tests_unit_unit_CPPFLAGS = $(AM_CPPFLAGS) -DTESTS_DIR='"$(abs_top_srcdir)/tests"'
 tests_unit_unit_CFLAGS = $(AM_CFLAGS) $(CUNIT_CFLAGS)
 # test_memory.c stands in front of these, so that it can let them fail.
-tests_unit_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+tests_unit_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=aligned_alloc \
 	-Wl,--wrap=strdup -Wl,--wrap=strndup -Wl,--wrap=asprintf
 tests_unit_unit_LDADD = libdaemon.a $(TANDEM_ARCHIVES) $(TANDEM_LIBS) $(CUNIT_LIBS)
