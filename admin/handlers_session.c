@@ -13,7 +13,7 @@ enum { WORKER_MS = 3000 }; /* how long workers may take to answer */
 static const struct column session_columns[] = {
 	{ "id", CELL_INTEGER, 0 },  { "user", CELL_TEXT, 0 },	    { "client", CELL_TEXT, 0 }, { "schema", CELL_TEXT, 0 },
 	{ "state", CELL_TEXT, 0 },  { "since_ms", CELL_MS, 0 },	    { "servers", CELL_TEXT, 0 }, { "transaction", CELL_TEXT, 0 },
-	{ "pinned_by", CELL_TEXT, 0 }, { "statement", CELL_TEXT, 0 },
+	{ "pinned_by", CELL_TEXT, 0 }, { "worker", CELL_INTEGER, 0 }, { "statement", CELL_TEXT, 0 },
 };
 
 static const char *none_if_empty(const char *text)
@@ -40,6 +40,7 @@ static void add_session(struct answer *a, struct table *t, const struct session_
 	table_text(t, none_if_empty(v->servers));
 	table_text(t, none_if_empty(v->transaction));
 	table_text(t, none_if_empty(v->pins));
+	table_integer(t, v->worker);
 	table_text(t, none_if_empty(v->statement));
 	table_end_row(a, t);
 }

@@ -534,10 +534,14 @@ bool io_speaks(const struct io *io, const char *protocol)
 	return io->tls && io_tls_speaks(io, protocol);
 }
 
+bool io_can_detach(const struct io *io)
+{
+	return io->state == IO_OPEN && io_unsent(io) == 0 && !(io->tls && io_tls_has_work(io));
+}
+
 void io_detach(struct io *io)
 {
-	assert(io->state == IO_OPEN && io_unsent(io) == 0);
-	assert(!io->tls || !io_tls_has_work(io));
+	assert(io_can_detach(io));
 	watch_stop(&io->watch);
 }
 

@@ -137,6 +137,8 @@ bool io_start_tls(struct io *io, SSL_CTX *ctx, bool server, const char *host, bo
 /* The protocol that both sides have agreed on while TLS shook hands (ALPN). */
 bool io_speaks(const struct io *io, const char *protocol);
 
+/* Nothing is in flight on it: it may be detached now. */
+bool io_can_detach(const struct io *io);
 /* Moves a connection between threads: io_detach on the old thread (nothing may be in flight on it: no unsent bytes,
  * no bytes held back), then io_attach on the new one. TLS state moves along. */
 void io_detach(struct io *io);

@@ -108,6 +108,7 @@ static inline void turn(struct poller *p, int wait_ms)
 	struct epoll_event events[TURN_EVENTS];
 	int count = wait_for_events(p->fd, events, wait_ms);
 
+	p->looks++;
 	if (count > 0)
 		tell_reported(p, events, count);
 	if (!TAILQ_EMPTY(&p->woken))

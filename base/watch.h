@@ -26,6 +26,7 @@ struct poller {
 	int left;		   /* that many */
 	int fd;			   /* epoll's; -1 with libevent */
 	bool stopped;
+	unsigned long looks;	   /* how often poller_run() has looked at the descriptors */
 };
 
 /* One descriptor, or none (-1): then it only wakes. Embedded in what it belongs to. */

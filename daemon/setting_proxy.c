@@ -65,6 +65,9 @@ static const struct setting proxy_rows[] = {
 	  "Bytes of statements that are kept of an open transaction for that; a longer one is not run again." },
 	{ "max_clients", COUNT(PROXY(max_clients), "0", "0", "1000000"), 0,
 	  "Clients at a time; 0 is what the limit on open files allows." },
+	{ "worker_load", COUNT(PROXY(worker_load), "75", "0", "100"), 0,
+	  "Percent of a core that one of the [tandem] threads may use before another gets some of its sessions: few that have much to do "
+	  "cost less than many that have little. 0 spreads sessions evenly by their number and leaves them where they are." },
 	{ "tls", CHOICE(PROXY(tls), "preferred", client_tls), SETTING_RESTART,
 	  "TLS to clients: not offered, offered, or a must." },
 	{ "tls_certificate", OTHER(file, PROXY(tls_certificate), NULL), SETTING_RESTART,

@@ -82,6 +82,7 @@ struct proxy_settings {
 	unsigned transaction_replay; /* 0 off, 1 on */
 	uint32_t transaction_replay_size; /* 1048576: bytes of a transaction that are kept so that it can be run again */
 	uint32_t max_clients;	  /* 0: what the file limit allows */
+	uint32_t worker_load;	  /* percent of a core that a worker uses before the next gets sessions; 0: they are spread evenly */
 	enum tls_mode tls;	  /* to clients: off, preferred, required */
 	char *tls_certificate;	  /* NULL: self-made in state_dir */
 	char *tls_key;

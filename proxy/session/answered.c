@@ -34,10 +34,15 @@ static void deliver(struct inbox_message *message, void *owner)
 {
 	struct question *q = (struct question *)message;
 	const struct client *c = worker_find_client(owner, q->id);
+	struct worker *next = c ? NULL : whereabouts_next(owner, q->id);
 
+	if (next) {
+		inbox_post(&next->inbox, &q->message);
+		return;
+	}
 	pthread_mutex_lock(&q->lock);
-	if (c && c->last)
-		snprintf(q->server, sizeof(q->server), "%s", c->last->server_name);
+	if (c && (c->last || c->answered))
+		snprintf(q->server, sizeof(q->server), "%s", c->last ? c->last->server_name : c->answered->name);
 	q->is_answered = true;
 	pthread_cond_signal(&q->answered);
 	pthread_mutex_unlock(&q->lock);
@@ -71,7 +76,7 @@ bool session_answered_by(struct shared *shared, uint32_t id, unsigned timeout_ms
 	out[0] = '\0';
 	if (!q)
 		return false;
-	inbox_post(&shared->workers[(id & 0x7fffffffu) % shared->worker_count].inbox, &q->message);
+	inbox_post(&whereabouts_home(shared, id)->inbox, &q->message);
 	pthread_mutex_lock(&q->lock);
 	while (!q->is_answered && pthread_cond_timedwait(&q->answered, &q->lock, &end) == 0)
 		;

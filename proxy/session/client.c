@@ -351,10 +351,45 @@ void client_close(struct client *client, const char *why)
 	if (w->gate_closed)
 		gate_recount(client, true);
 	io_close(&client->io);
+	placement_forget(client);
+	whereabouts_ends(w, client->id);
 	TAILQ_REMOVE(&w->clients, client, link);
 	atomic_fetch_sub(&w->client_count, 1);
 	atomic_fetch_sub(&w->shared->clients, 1);
 	worker_bury_client(w, client);
+}
+
+void client_depart(struct client *client)
+{
+	assert(!client->attached && !client->turn && !client->gate_share);
+	io_detach(&client->io);
+	TAILQ_REMOVE(&client->worker->clients, client, link);
+	client->worker = NULL;
+}
+
+void client_arrive(struct client *client, struct worker *worker)
+{
+	client->worker = worker;
+	TAILQ_INSERT_TAIL(&worker->clients, client, link);
+	atomic_fetch_add(&worker->client_count, 1);
+}
+
+void client_settle_in(struct client *client)
+{
+	struct worker *w = client->worker;
+	struct state *own = client->value;
+
+	client->value = worker_share_state(w, own);
+	state_unref(own);
+	client_digest_value(client);
+	client->paused = false;
+	client->draining = atomic_load(&w->shared->draining);
+	if (w->stopping || client->draining || !io_attach(&client->io, &w->loop, &handler, client)) {
+		client_close(client, "stopping");
+		return;
+	}
+	if (w->gate_closed)
+		gate_recount(client, false);
 }
 
 void client_free(struct client *c)
@@ -370,6 +405,7 @@ void client_free(struct client *c)
 	freeze_forget_list(c);
 	free(c->seen);
 	free(c->host);
+	server_unref(c->answered);
 	state_unref(c->value);
 	credentials_unref(c->credentials);
 	free(c);
@@ -451,10 +487,15 @@ void client_detach(struct client *client, struct backend *backend)
 		}
 	backend->next_attached = NULL;
 	backend->client = NULL;
+	backend->session = 0; /* what the session does elsewhere from now on is not known here, should it come back */
 	backend->pool->sessions--;
 	forget(&client->trx, backend);
 	client_forget_diagnostics(client, backend);
-	forget(&client->last, backend);
+	if (client->last == backend) {
+		server_unref(client->answered);
+		client->answered = server_ref(backend->server);
+		client->last = NULL;
+	}
 	if (client->found_at == backend)
 		client->found_rows_there = false;
 	if (client->diag_at == backend)

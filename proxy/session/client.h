@@ -83,6 +83,7 @@ struct client {
 	bool multi_statements;
 	bool pumping;
 	bool draining; /* closes at its next statement boundary */
+	uint8_t leaving; /* goes to another worker at its next statement boundary; placement.c's */
 	bool paused;   /* its socket is not read: its partner or its own queue is full */
 	bool has_uvars;		/* it has set user variables */
 	bool uvars_fixed;	/* its user variables cannot be written down: its connection is not stolen */
@@ -123,6 +124,7 @@ struct client {
 	struct upload upload;
 	/* From here on what most statements do not look at. */
 	TAILQ_ENTRY(client) link;
+	TAILQ_ENTRY(client) leave_link;
 	char *host; /* numeric address, or "localhost" for a Unix socket */
 	uint16_t port;
 	struct login *login;	/* until READY, and during COM_CHANGE_USER */
@@ -131,6 +133,7 @@ struct client {
 	uint64_t last_id;	   /* frozen LAST_INSERT_ID() */
 	struct statement_table statements;
 	struct named *named; /* text PREPAREs */
+	struct server *answered; /* ran its last statement on a connection that it no longer has; a reference. NULL: see `last`, or none yet */
 	struct frozen_list *list;  /* the warnings and errors of its last statement; NULL: see diag_at */
 	uint16_t error_code;	   /* the last error that it was told, */
 	char error_state[6];	   /* and its SQLSTATE, which lists do not show */
@@ -148,6 +151,12 @@ void client_fatal(struct client *client, uint16_t code, const char *sqlstate, co
 void client_fatal_seq(struct client *client, uint16_t code, const char *sqlstate, const char *message, uint8_t seq);
 void client_send_error(struct client *client, uint16_t code, const char *sqlstate, const char *message, uint8_t seq);
 void client_free(struct client *client);
+/* It goes to another worker: off this one's lists and loop. It has no connection, and nothing is on its way to or from it. */
+void client_depart(struct client *client);
+/* The other worker has it; its values are still told as in the snapshot that it comes from. */
+void client_arrive(struct client *client, struct worker *worker);
+/* ... and now as in the worker's: it goes on there. */
+void client_settle_in(struct client *client);
 
 /* Takes commands from what has been received, as long as none is in flight. */
 void client_pump(struct client *client);

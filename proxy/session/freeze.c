@@ -534,6 +534,8 @@ static void ended(struct client *c, struct backend *b, bool failed)
 	struct turn *own = waits_for(c, b) ? c->turn : NULL;
 
 	c->uvars_fixed |= failed;
+	if (c->leaving)
+		placement_leave_soon(c->worker);
 	if (c->moving && move_frozen(c, b, failed))
 		return;
 	if (!own && !failed)

@@ -85,7 +85,12 @@ static void deliver_request(struct inbox_message *message, void *owner)
 {
 	struct kill_request *r = (struct kill_request *)message;
 	struct client *victim = worker_find_client(owner, r->victim_id);
+	struct worker *next = victim ? NULL : whereabouts_next(owner, r->victim_id);
 
+	if (next) {
+		inbox_post(&next->inbox, &r->message);
+		return;
+	}
 	if (!victim)
 		r->code = ER_NO_SUCH_THREAD;
 	else if (!r->is_super && (!victim->credentials || strcmp(r->user, victim->credentials->user)))
@@ -119,15 +124,13 @@ static void ask_other(struct turn *t, struct worker *whose, uint32_t id, bool qu
 void kill_session(struct turn *turn, uint32_t id, bool query_only)
 {
 	struct client *c = turn->client, *victim;
-	struct shared *shared = c->worker->shared;
-	struct worker *whose = &shared->workers[(id & 0x7fffffffu) % shared->worker_count];
+	struct worker *whose;
 
-	if (whose != c->worker) {
+	victim = worker_find_client(c->worker, id);
+	whose = victim ? NULL : whereabouts_next(c->worker, id);
+	if (whose) {
 		ask_other(turn, whose, id, query_only);
-		return;
-	}
-	victim = worker_find_client(whose, id);
-	if (!victim) {
+	} else if (!victim) {
 		answer(turn, id, ER_NO_SUCH_THREAD);
 	} else if (!may_kill(c, victim)) {
 		answer(turn, id, ER_KILL_DENIED_ERROR);

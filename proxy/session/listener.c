@@ -38,17 +38,6 @@ struct listener {
 
 /* ---- Accepting ---- */
 
-static struct worker *least_loaded(struct shared *shared)
-{
-	struct worker *best = &shared->workers[0];
-
-	for (unsigned i = 1; i < shared->worker_count; i++)
-		if (atomic_load_explicit(&shared->workers[i].client_count, memory_order_relaxed) <
-		    atomic_load_explicit(&best->client_count, memory_order_relaxed))
-			best = &shared->workers[i];
-	return best;
-}
-
 /* A greeting would come first: an ERR in its place is how servers say it. */
 static void turn_away(int fd)
 {
@@ -102,7 +91,7 @@ static bool accept_one(struct socket *s)
 		return true;
 	}
 	peer_describe(&peer, host, sizeof(host), &port);
-	worker_post_client(least_loaded(shared), fd, host, port);
+	worker_post_client(placement_worker(shared), fd, host, port);
 	return true;
 }
 

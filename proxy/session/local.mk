@@ -42,6 +42,8 @@ libsession_a_SOURCES = \
 	proxy/session/parts.c \
 	proxy/session/parts.h \
 	proxy/session/pins.c \
+	proxy/session/placement.c \
+	proxy/session/placement.h \
 	proxy/session/pool.c \
 	proxy/session/pool.h \
 	proxy/session/proxy.c \
@@ -71,5 +73,7 @@ libsession_a_SOURCES = \
 	proxy/session/turn.h \
 	proxy/session/upload.c \
 	proxy/session/upload.h \
+	proxy/session/whereabouts.c \
+	proxy/session/whereabouts.h \
 	proxy/session/worker.c \
 	proxy/session/worker.h

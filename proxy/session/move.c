@@ -78,6 +78,15 @@ static void cut_tokens(struct worker *w)
 			    (unsigned long long)s->fork_number, cut);
 }
 
+void move_arrived(struct client *client)
+{
+	unsigned cut = 0;
+
+	cut_token(client, &cut);
+	if (cut)
+		log_warning(&client->subject, "it had seen writes that the new primary does not have: they are lost");
+}
+
 /* What a server that was deposed says of a write is no use, and it may say nothing for long. */
 static void lose_writes(struct worker *w)
 {

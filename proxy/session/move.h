@@ -15,6 +15,8 @@ struct worker;
 
 /* The worker has a new snapshot: sessions of an old primary begin to move, and tokens beyond the fork of a promotion are cut. */
 void move_adopt(struct worker *worker) __attribute__((cold));
+/* A client has come from a worker that does not know of the same promotions. */
+void move_arrived(struct client *client) __attribute__((cold));
 /* A moving client's statement is about to be routed or sent. True: not now, the turn waits or has been ended. */
 bool move_stops(struct turn *turn) __attribute__((cold));
 /* The values that were asked for on a connection of a moving client have come, or have not. True when that was for the move. */

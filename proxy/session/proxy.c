@@ -129,8 +129,9 @@ static bool start_workers(struct proxy *p, char *why, size_t why_size)
 static unsigned thread_count(const struct settings *settings)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned count = settings->threads ? settings->threads : cores > 0 ? (unsigned)cores : 1;
 
-	return settings->threads ? settings->threads : cores > 0 ? (unsigned)cores : 1;
+	return count < PLACEMENT_MAX_WORKERS ? count : PLACEMENT_MAX_WORKERS;
 }
 
 struct proxy *proxy_start(struct settings *settings, char *why, size_t why_size)
@@ -144,6 +145,7 @@ struct proxy *proxy_start(struct settings *settings, char *why, size_t why_size)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->first, NULL);
 	p->shared.worker_count = thread_count(settings);
+	p->shared.worker_load = settings->proxy.worker_load;
 	p->shared.workers = calloc(p->shared.worker_count, sizeof(*p->shared.workers));
 	if (p->shared.workers && start_tls(p, why, why_size) && (p->listener = listener_open(settings, &p->shared, why, why_size)) &&
 	    start_cluster(p, why, why_size) && start_workers(p, why, why_size) && listener_start(p->listener))
@@ -182,6 +184,7 @@ void proxy_reload(struct proxy *proxy, struct settings *settings)
 	settings_unref(proxy->settings);
 	proxy->settings = settings_ref(settings);
 	listener_set_limit(proxy->listener, settings->proxy.max_clients);
+	atomic_store(&proxy->shared.worker_load, settings->proxy.worker_load);
 	cluster_reload(proxy->shared.cluster, settings);
 }
 

@@ -91,6 +91,22 @@ static void rebase_pool(struct rebase *r, struct server_pool *pool)
 	rebase_list(r, &pool->busy);
 }
 
+static void end_rebase(struct rebase *r)
+{
+	for (unsigned i = 0; i < r->count; i++) {
+		state_unref(r->cached[i].old);
+		state_unref(r->cached[i].new);
+	}
+}
+
+void worker_rebase_client(struct worker *worker, const struct snapshot *before, struct client *client)
+{
+	struct rebase r = { .from = before, .to = worker->snapshot };
+
+	rebase_client(&r, client);
+	end_rebase(&r);
+}
+
 void worker_rebase(struct worker *worker, const struct snapshot *before)
 {
 	struct rebase r = { .from = before, .to = worker->snapshot };
@@ -102,8 +118,5 @@ void worker_rebase(struct worker *worker, const struct snapshot *before)
 		rebase_pool(&r, worker->pools[i]);
 		rebase_pool(&r, worker->old_pools[i]);
 	}
-	for (unsigned i = 0; i < r.count; i++) {
-		state_unref(r.cached[i].old);
-		state_unref(r.cached[i].new);
-	}
+	end_rebase(&r);
 }

@@ -244,6 +244,18 @@ static int by_id(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* By id. Who moved to another worker meanwhile may have been listed by both. */
+static size_t without_doubles(struct session_view *views, size_t n)
+{
+	size_t kept = 0;
+
+	qsort(views, n, sizeof(*views), by_id);
+	for (size_t i = 0; i < n; i++)
+		if (!kept || views[kept - 1].id != views[i].id)
+			views[kept++] = views[i];
+	return kept;
+}
+
 static struct session_view *merge(const struct collection *c, size_t *count)
 {
 	struct session_view *views;
@@ -260,7 +272,7 @@ static struct session_view *merge(const struct collection *c, size_t *count)
 		if (c->parts[i].count)
 			memcpy(views + at, c->parts[i].views, c->parts[i].count * sizeof(*views));
 	if (views)
-		qsort(views, n, sizeof(*views), by_id);
+		*count = without_doubles(views, n);
 	return views;
 }
 

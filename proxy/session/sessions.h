@@ -1,6 +1,7 @@
 /*
  * The list of sessions, collected from the workers: each is asked through its inbox and copies what it knows between two events, so that
- * nothing is locked and what is said of a session is true of one moment. Values of statements never appear, only their normalised text.
+ * nothing is locked and what is said of a session is true of one moment. One that is on its way between two workers may be missing. Values
+ * of statements never appear, only their normalised text.
  */
 #ifndef TANDEM_SESSION_SESSIONS_H
 #define TANDEM_SESSION_SESSIONS_H

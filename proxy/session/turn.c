@@ -194,6 +194,8 @@ void turn_answered(struct turn *turn)
 		client_close(c, "draining");
 		return;
 	}
+	if (c->leaving)
+		placement_leave_soon(c->worker);
 	client_pump(c);
 }
 

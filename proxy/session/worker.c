@@ -266,6 +266,7 @@ static void on_tick(void *arg, unsigned what)
 	if (!timer_passed(&w->ticker))
 		return;
 	w->now_ms = now;
+	placement_tick(w, now);
 	check_waiting_for_primary(w, now);
 	for (size_t i = 0; i < w->snapshot->server_count; i++) {
 		pool_tell_sent(w->pools[i]);
@@ -562,8 +563,8 @@ static bool init_watches(struct worker *w)
 	const struct timespec tick = { 0, TICK_MS * 1000000 };
 	const struct itimerspec periodic = { tick, tick };
 
-	return watch_init(&w->reaper, &w->loop.poller, -1, reap, w) && timer_init(&w->park_timer, w, on_park_timer) &&
-	       timer_init(&w->ticker, w, on_tick) && timerfd_settime(w->ticker.fd, 0, &periodic, NULL) == 0;
+	return watch_init(&w->reaper, &w->loop.poller, -1, reap, w) && watch_init(&w->leaver, &w->loop.poller, -1, placement_on_leave, w) &&
+	       timer_init(&w->park_timer, w, on_park_timer) && timer_init(&w->ticker, w, on_tick) && timerfd_settime(w->ticker.fd, 0, &periodic, NULL) == 0;
 }
 
 bool worker_init(struct worker *worker, struct shared *shared, unsigned number, struct snapshot *first)
@@ -574,6 +575,7 @@ bool worker_init(struct worker *worker, struct shared *shared, unsigned number, 
 	w->number = number;
 	w->now_ms = clock_ms();
 	TAILQ_INIT(&w->clients);
+	TAILQ_INIT(&w->leavers);
 	TAILQ_INIT(&w->parked);
 	TAILQ_INIT(&w->for_primary);
 	TAILQ_INIT(&w->free_turns);
@@ -633,6 +635,8 @@ void worker_fini(struct worker *worker)
 	for (size_t i = 0; i < sizeof(w->states) / sizeof(w->states[0]); i++)
 		state_unref(w->states[i]);
 	watch_stop(&w->reaper);
+	watch_stop(&w->leaver);
+	whereabouts_fini(&w->whereabouts);
 	timer_fini(&w->ticker);
 	timer_fini(&w->park_timer);
 	sql_recall_free(w->recall);

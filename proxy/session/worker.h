@@ -10,7 +10,9 @@
 #include "base/inbox.h"
 #include "proxy/cluster/cluster.h"
 #include "proxy/session/output.h"
+#include "proxy/session/placement.h"
 #include "proxy/session/pool.h"
+#include "proxy/session/whereabouts.h"
 
 TAILQ_HEAD(client_list, client);
 
@@ -27,6 +29,7 @@ struct shared {
 	_Atomic(uint32_t) next_id;
 	_Atomic unsigned clients;
 	_Atomic bool draining;
+	_Atomic unsigned worker_load; /* percent of a core; placement.h */
 	_Atomic uint32_t schemas[SCHEMA_SLOTS]; /* by hash of the name: counts CREATE and ALTER DATABASE; see shared_schema() */
 	_Atomic uint32_t grants; /* counts statements that change accounts: servers look at privileges when a connection logs in */
 	_Atomic uint64_t catalog_ticket; /* a routine changed: only a catalog read after this was given knows */
@@ -63,12 +66,16 @@ struct worker {
 	struct server_pool *old_pools[CLUSTER_MAX_SERVERS]; /* of servers gone from the settings, until empty */
 	struct client_list clients;
 	_Atomic unsigned client_count;
+	struct client_list leavers; /* of the clients: those that are to move to another worker */
+	struct placement placement;
+	struct whereabouts whereabouts;
 	struct turn_list parked;	 /* WAIT_POSITION, in order of deadline */
 	struct turn_list for_primary;	 /* WAIT_PRIMARY */
 	struct turn_list free_turns;
 	struct client_list dead_clients;
 	struct backend_list dead_backends;
 	struct watch reaper;	 /* woken: frees the dead at the end of the loop turn */
+	struct watch leaver;	 /* woken: lets leave who can */
 	struct watch ticker;	 /* a timerfd, every 50 ms: deadlines, idle time */
 	struct watch park_timer; /* a timerfd, for the deadline of the first that is parked */
 	bool park_timer_runs;
@@ -117,6 +124,8 @@ void worker_retry_later(struct worker *worker, struct turn *turn);
 void worker_unpark_all(struct worker *worker);
 /* rebase.c: the defaults that states are told against are others than in the snapshot before. */
 void worker_rebase(struct worker *worker, const struct snapshot *before);
+/* The same for one client that comes from a worker with another snapshot. */
+void worker_rebase_client(struct worker *worker, const struct snapshot *before, struct client *client);
 const struct proxy_settings *worker_settings(const struct worker *worker);
 
 #endif

@@ -22,10 +22,13 @@ import rawmysql
 import sandbox
 from conftest import DIRECT
 from load import Crew, seconds
+from test_placement import workers
 from random_ops import ACCOUNTS, GRANTS, SETUP, SETUP_ONCE, WEIGHTS, Script
 from rawmysql import MysqlError, ProtocolError
 
 SESSIONS, LIMIT = 16, 4
+# While it is set the sessions work slowly, so that they gather on one worker; as fast as they can they are too much for one.
+PACE = threading.Event()
 # What a client may rely on: transaction, autocommit, more results, cursor, last row, read only transaction.
 STATUS = 1 | 2 | 8 | 64 | 128 | 8192
 
@@ -61,7 +64,7 @@ def front(pair):
         yield pair.primary
         return
     settings = {f"server {server.name}": {"max_connections": LIMIT} for server in pair.servers}
-    settings["proxy"] = {"pool_wait": "60s"}
+    settings["proxy"] = {"pool_wait": "60s", "worker_load": 20 if sandbox.sanitized() else 2}
     if os.environ.get("TANDEM_RANDOM_TRACE"):
         settings["tandem"] = {"log_level": "debug"}
     with sandbox.Tandem(pair, settings, user=ACCOUNTS[0], password=ACCOUNTS[0]) as started:
@@ -248,6 +251,8 @@ def run_sessions(front, model, numbers, seed, length, only=None, keep_going=()):
         try:
             while crew.running and time.monotonic() < until:
                 session.step()
+                if PACE.is_set():
+                    crew.stopped.wait(0.3)
         except AssertionError as difference:
             with lock:
                 differences.append(str(difference))
@@ -283,7 +288,7 @@ def test_random_sessions_equal_dedicated_connections(pair, front, model):
     if os.environ.get("TANDEM_RANDOM_SESSION"):
         numbers = [int(os.environ["TANDEM_RANDOM_SESSION"])]
     print(f"\nTANDEM_TEST_SEED={seed}")
-    most = {}
+    most, moves, at = {}, [0], {}
 
     def watch(crew, _):
         while crew.running:
@@ -291,15 +296,27 @@ def test_random_sessions_equal_dedicated_connections(pair, front, model):
                 most[server.name] = max(most.get(server.name, 0), backends_of_app(server))
             crew.stopped.wait(0.02)
 
-    with Crew(1, watch, "watch"):
+    def unsettle(crew, _):
+        """Three quarters of the time they are fast."""
+        while crew.running:
+            for length, slow in ((4.5, False), (1.5, True)):
+                PACE.set() if slow else PACE.clear()
+                crew.stopped.wait(length)
+                for number, worker in ({} if DIRECT else workers(front)).items():
+                    moves[0] += at.get(number, worker) != worker
+                    at[number] = worker
+
+    with Crew(1, watch, "watch"), Crew(1, unsettle, "unsettle"):
         steps, differences = run_sessions(front, model, numbers, seed, seconds(60),
                                           only.split(",") if only else None, anew)
-    print(f"{steps} steps, {len(differences)} differences, most connections {most}")
+    PACE.clear()
+    print(f"{steps} steps, {len(differences)} differences, most connections {most}, sessions seen to move {moves[0]} times")
     for difference in differences:
         print(difference)
     assert steps > 20 * len(numbers)
     if not DIRECT:
         assert all(0 < count <= LIMIT for count in most.values()), most
+        assert moves[0] or seconds(60) < 12
     assert not differences, differences[0]
 
 

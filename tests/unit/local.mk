@@ -24,6 +24,7 @@ tests_unit_unit_SOURCES = \
 	tests/unit/test_lease.c \
 	tests/unit/test_memory.c \
 	tests/unit/test_pins.c \
+	tests/unit/test_placement.c \
 	tests/unit/test_promotion.c \
 	tests/unit/test_record.c \
 	tests/unit/test_snapshot.c \

@@ -20,6 +20,7 @@
 	SUITE(lease) \
 	SUITE(memory) \
 	SUITE(pins) \
+	SUITE(placement) \
 	SUITE(promotion) \
 	SUITE(record) \
 	SUITE(snapshot) \
