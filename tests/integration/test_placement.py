@@ -1,6 +1,7 @@
 """Sessions live on few workers while those are enough, and move between two statements; none of them notices."""
 import contextlib
 import json
+import pathlib
 import subprocess
 import threading
 
@@ -255,3 +256,17 @@ def test_spread_evenly_on_demand(cluster):
         wait_for(lambda: {workers(daemon)[one.number] for one in sessions if one.step(one.reads) is None} == {0}, 30,
                  "the sessions to share a worker after the reload")
         close_all(cluster, sessions)
+
+
+def policies(daemon):
+    """The scheduling policy of each thread; sched(7): 0 is SCHED_OTHER, 3 SCHED_BATCH, 5 SCHED_IDLE."""
+    tasks = pathlib.Path(f"/proc/{daemon.pid}/task")
+    return [int((task / "stat").read_text().rpartition(")")[2].split()[38]) for task in tasks.iterdir()]
+
+
+def test_workers_do_not_push_others_off_their_core(cluster, monkeypatch):
+    with front(cluster, 75) as daemon:
+        assert policies(daemon).count(3) == 2 and policies(daemon).count(0) > 2
+    monkeypatch.setenv("TANDEM_WRAPPER", "chrt --idle 0")
+    with front(cluster, 75) as daemon:
+        assert set(policies(daemon)) == {5}, "who has chosen a policy for the daemon keeps it"
