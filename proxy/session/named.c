@@ -103,6 +103,7 @@ static bool add(struct client *c, struct backend *b, const struct sql_meaning *m
 		n->text = literal(text + m->text.at, m->text.len, &n->len);
 	if (n->text)
 		sql_classify(&c->sql, n->text, n->len, &n->meaning);
+	n->is_fixed = !n->text || n->meaning.facts & SQL_F_SETS_UVAR;
 	return true;
 }
 
@@ -123,7 +124,7 @@ uint16_t named_fixed(const struct client *client)
 	uint16_t count = 0;
 
 	for (const struct named *n = client->named; n; n = n->next)
-		count += !n->text;
+		count += n->is_fixed;
 	return count;
 }
 

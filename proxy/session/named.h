@@ -14,10 +14,13 @@ struct named {
 	struct named *next;
 	char *name;	 /* lower case */
 	char *prepare;	 /* a PREPARE statement that does it again */
-	char *text;	 /* what it prepares; NULL: not known, so it can be executed only where it was prepared */
+	char *text;	 /* what it prepares; NULL: not known */
 	size_t len;	 /* of text */
 	struct state *value; /* of the session at that moment */
 	struct sql_meaning meaning; /* of `text` */
+	/* It can be executed only where it was prepared: its text is not known, or assigns user variables, which preparing it again would give
+	 * another character set. */
+	bool is_fixed;
 	struct backend *at, *also_at; /* connections that have it */
 };
 

@@ -10,8 +10,10 @@ import pytest
 import rawmysql
 import sandbox
 from conftest import DIRECT, NUMBERS, Direct
+from load import Crew
 from rawmysql import MODERN, MysqlError
 from sandbox import wait_for
+from test_placement import listed
 
 pytestmark = [pytest.mark.core]
 
@@ -423,17 +425,38 @@ def test_a_name_holds_no_connection(one):
 
 
 def test_a_prepare_changes_what_it_would_assign(one):
-    """The server gives the variable its new character set when it prepares the statement; to repeat a PREPARE just to drop the name must not."""
+    """The server gives the variable its new character set when it prepares the statement, so that has to be where the variable is, and once."""
     with one.connect(database="hands") as client:
         client.query("SELECT @b := 'text'")
         use_every_connection(one)
         client.query("PREPARE p FROM 'SET @b = ?'")
-        use_every_connection(one)
         assert client.query("SELECT @b").columns[0].charset == 63
         client.query("SET @b = 'more'")
-        use_every_connection(one)
         client.query("DEALLOCATE PREPARE p")
+        use_every_connection(one)
         result = client.query("SELECT @b")
+        assert result.value == "more" and result.columns[0].charset == 45
+
+
+@pytest.mark.proxy_only
+def test_an_execute_that_fails_changes_no_variable(two):
+    """To prepare it again on another connection would: it holds its own, and who wants that waits."""
+    with two.connect(database="hands") as client, two.connect(database="hands") as holder, two.connect(timeout=60) as third:
+        client.query("PREPARE p FROM 'SET @b = ?'")
+        client.query("SET @b = 'more'")
+        holder.query("BEGIN")
+        holder.query("INSERT INTO t (v) VALUES ('holder')")
+        with Crew(1, lambda *_: third.query("INSERT INTO hands.t (v) VALUES ('third')")) as crew:
+            wait_for(lambda: not crew.threads[0].is_alive() or any(one["state"].startswith("waits") for one in listed(two)), 20,
+                     "the third to be served, or to wait")
+            with pytest.raises(MysqlError) as error:
+                client.query("EXECUTE p")
+            assert error.value.number == 1210
+            result = client.query("SELECT @b")
+            client.query("DEALLOCATE PREPARE p")
+            crew.join(30)
+        holder.query("ROLLBACK")
+        client.query("DELETE FROM t WHERE v = 'third'")
         assert result.value == "more" and result.columns[0].charset == 45
 
 
