@@ -45,7 +45,8 @@ static const struct setting proxy_rows[] = {
 	{ "causal_wait", DURATION(PROXY(causal_wait_ms), "20ms", "0", "1min"), 0,
 	  "How long a read waits for a replica to catch up before it goes to the primary." },
 	{ "primary_wait", DURATION(PROXY(primary_wait_ms), "10s", "0", "1h"), 0,
-	  "How long a write waits for a primary before it fails." },
+	  "How long a write waits for a primary before it fails. A read that might be older than what its session has seen waits as long, and then "
+	  "goes to a replica." },
 	{ "connect_timeout", DURATION(PROXY(connect_timeout_ms), "3s", "10ms", "1min"), 0,
 	  "Time to connect and log in to a server." },
 	{ "pool_wait", DURATION(PROXY(pool_wait_ms), "10s", "0", "1h"), 0,

@@ -282,7 +282,8 @@ static bool can_be_asked(const struct backend *b)
 }
 
 /* Another replica than that of the session's last read may be behind what it has shown, which need not be anybody's acknowledged write. What
- * it has now covers that, and takes a question to know; where none can be asked the session stays, or reads on the primary. */
+ * it has now covers that, and takes a question to know; where none can be asked the session stays, or reads on the primary. With none there
+ * it waits for one for as long as a write would: the replica may be about to become it. */
 static struct route_answer route_elsewhere(struct turn *t, int replica)
 {
 	struct client *c = t->client;
@@ -298,6 +299,9 @@ static struct route_answer route_elsewhere(struct turn *t, int replica)
 		return to_server(last, "a read: on the replica that the session has read on before");
 	if (primary_is_up(s))
 		return to_primary(t, "what the session has seen on another replica is not known");
+	if (!t->waited_for_position)
+		return (struct route_answer){ .route = ROUTE_PARK, .server = -1,
+					      .why = "what the session has seen on another replica is not known, and there is no primary now" };
 	return to_server(replica, "a read: the replica that the session has read on before is gone, and there is no primary now");
 }
 

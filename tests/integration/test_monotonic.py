@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import sandbox
+from test_placement import listed
 
 pytestmark = [pytest.mark.proxy_only]
 
@@ -66,6 +67,23 @@ def test_what_one_replica_has_shown_the_next_one_shows(front, behind, leave):
         sandbox.wait_for(lambda: fresh.query(question).value == 0, 30, "others to be sent to the one that is behind")
         assert [client.query(question).value for _ in range(8)] == [1] * 8
         end()
+
+
+def test_with_neither_that_replica_nor_a_primary_it_waits(cluster, behind):
+    """As while a replica is being made the primary: who has read there does not read on one that is behind."""
+    first, second = behind
+    question = "SELECT n FROM work.seen WHERE id = 1"
+    with sandbox.Tandem(cluster, {"proxy": {"primary_wait": "60s"}}) as own:
+        own.wait_reads_on(cluster.replicas)
+        with own.connect(timeout=60) as client, own.connect(timeout=60) as fresh:
+            assert client.query(f"/* tandem: server={first.name} */ {question}").value == 1
+            cluster.primary.kill9()
+            first.kill9()
+            sandbox.wait_for(lambda: fresh.query(question).value == 0, 30, "others to be sent to the one that is behind")
+            client.send_query(question)
+            sandbox.wait_for(lambda: any(one["state"].startswith("waits for a replica") for one in listed(own)), 30, "it to wait")
+            cluster.primary.start()
+            assert client.read_result().value == 1
 
 
 def test_many_sessions_at_once_read_nothing_older(front, behind):
