@@ -123,7 +123,8 @@ static bool lacks(const struct judge *j, size_t i, size_t replica)
 }
 
 /* Has it everything that its replicas have? False too when that cannot be told yet: what was seen of a replica before the server ended may be
- * less than it got from it (one that does not answer when it is asked anew cannot say), and what was seen of the server before the replica's look may be less than it has. */
+ * less than it got from it (one that does not answer when it is asked anew cannot say), and what was seen of the server before the replica's
+ * look may be less than it has. */
 static bool is_proven(struct judge *j, size_t i)
 {
 	const struct role_view *v = &j->views[i];
