@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 import sandbox  # noqa: E402
+from last_words import pytest_runtest_makereport  # noqa: E402,F401
 
 STRAIGHT = os.environ.get("TANDEM_CLIENTS_STRAIGHT") == "1"
 PROGRAM_SECONDS = 90

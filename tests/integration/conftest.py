@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import rawmysql  # noqa: E402
 import room  # noqa: E402
 import sandbox  # noqa: E402
+from last_words import pytest_runtest_makereport  # noqa: E402,F401
 
 DIRECT = bool(os.environ.get("TANDEM_DIRECT"))
 LONG = ("test_promotion.py", "test_failover.py", "test_partitions.py", "test_http2.py")  # begun late, they would end alone
@@ -74,16 +75,6 @@ def pytest_runtest_protocol(item):
         return
     with room.entered(alone=bool(item.get_closest_marker("alone"))):
         yield
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport():
-    """Beside a failure stands what the daemons that still run have said; one that ended with the test has printed it."""
-    report = (yield).get_result()
-    if report.failed:
-        for one in sandbox.OPEN:
-            if isinstance(one, sandbox.Tandem):
-                report.sections.append((f"{one.folder.name}", one.last_words()))
 
 
 def pytest_collection_modifyitems(items):
