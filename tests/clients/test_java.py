@@ -1,9 +1,11 @@
 """MariaDB Connector/J (package libmariadb-java) in the modes applications set in the URL."""
+import contextlib
 import glob
 import subprocess
 
 import pytest
 
+import sandbox
 from conftest import HERE, need
 
 JARS = ("/usr/share/java/mariadb-java-client.jar", "/usr/share/maven-repo/**/mariadb-java-client*.jar")
@@ -28,6 +30,18 @@ def classpath(tmp_path_factory):
     subprocess.run(["javac", "-encoding", "UTF-8", "-d", folder, HERE / "java" / "Check.java"],
                    check=True)
     return "%s:%s" % (folder, jars[0])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(target):
+    """The driver gives the first two statements of a session half a second, whatever its time-outs are (postConnectionQueries). On a machine that
+    is busy with starting servers, a connection to each of the two can take longer to make, so some are there already."""
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(sandbox.rawmysql.Connection(port=target.port)) for _ in range(5)]
+        for session in sessions:
+            session.query("DO 1")
+            session.query("SET @warm = 1")
+            session.query("SELECT 1")
 
 
 @pytest.mark.parametrize("mode", MODES)
