@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import bench  # noqa: E402
 import sandbox  # noqa: E402
 
-SECONDS = {"oltp_point_select": 5, "oltp_read_only": 4, "oltp_read_write": 4}
+SECONDS = {"oltp_point_select": 5, "oltp_read_only": 4, "oltp_read_write": 6, "oltp_update_index": 4}
 THREADS = 8
 LOGINS = 500
 
