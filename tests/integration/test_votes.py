@@ -271,7 +271,7 @@ def test_a_tandem_is_cut_off_from_the_primary(rest, role):
         wait_for(lambda: "Tandem's host" in json.dumps(rest.status(tandem)["problems"]) or rest.failovers > failovers, PATIENCE, "advice")
         its.goes_on(20)
         assert rest.failovers == failovers
-    assert rest.failovers == failovers and rest.primary() is primary
+    assert rest.at_rest() is primary and rest.failovers == failovers
 
 
 # Expected: nobody's writes stop, nothing changes.
@@ -286,7 +286,7 @@ def test_a_tandem_is_cut_off_from_another_voter(rest, role, far):
         wait_for(lambda: "does not answer" in rest.facts(tandem)["votes"], PATIENCE, "the vote to be missed", pause=0.1)
         one.goes_on(20)
         two.goes_on(20)
-    assert rest.failovers == failovers and rest.primary() is primary
+    assert rest.at_rest() is primary and rest.failovers == failovers
 
 
 # Expected: commits wait for the replica, nobody fails over, and all go on when the two meet again.
@@ -297,7 +297,7 @@ def test_the_servers_are_cut_off_from_each_other(rest):
         rest.cut("db1-db2")
         wait_for(lambda: replica.row("SHOW SLAVE STATUS")["Slave_IO_Running"] != "Yes" or replica.position() == before or
                  primary.status("Rpl_semi_sync_master_wait_sessions") != "0", PATIENCE, "the link to be cut")
-    assert rest.failovers == failovers and rest.primary() is primary
+    assert rest.at_rest() is primary and rest.failovers == failovers
 
 
 # Expected: both go on; who leads still does.
@@ -310,7 +310,7 @@ def test_the_tandems_are_cut_off_from_each_other(rest):
                  "both to miss the other", pause=0.1)
         one.goes_on(20)
         two.goes_on(20)
-    assert rest.failovers == failovers and rest.primary() is primary and rest.leader() is leader
+    assert rest.at_rest() is primary and rest.failovers == failovers and rest.leader() is leader
 
 
 # Expected: the other one leads and goes on; the leader that was keeps its writes back, since it cannot know. What was answered while it was cut
@@ -342,7 +342,7 @@ def test_the_primary_and_a_tandem_are_cut_off_from_the_rest(rest):
         primary.start()
         assert rest.facts(away)["primary"] != primary.name or rest.facts(away)["writes"].startswith("wait")
         mine.goes_on()
-    assert rest.failovers == failovers + 1 and rest.primary() is replica
+    assert rest.at_rest() is replica and rest.failovers == failovers + 1
 
 
 # Expected: one of the two fails over, the other goes with it.
@@ -354,7 +354,7 @@ def test_the_primary_dies(rest):
         two.goes_on()
         wait_for(lambda: rest.failovers == failovers + 1, PATIENCE, "the failover to be over", pause=0.1)
         primary.start()
-    assert rest.failovers == failovers + 1 and rest.primary() is replica
+    assert rest.at_rest() is replica and rest.failovers == failovers + 1
 
 
 # Expected: the other one leads within moments, and whatever was begun is ended by it.
