@@ -73,6 +73,7 @@ class Checker:
             except (OSError, Exception) as error:  # whatever a driver may raise
                 (self.read_errors if reading else self.write_errors).append((time.monotonic(), f"client {client}: {error!r}"))
                 link = self.leave(link)
+                self_read = {}  # the next session is held to what was acknowledged, not to what this one has seen
         self.leave(link)
 
     @staticmethod

@@ -275,7 +275,8 @@ def test_bytes_that_are_no_text(member):
 
 
 def test_forged_forms(member, zora):
-    for token in ("", "x", member.get("/people/new").token[:-1] + "A", "y" * 43):
+    token = member.get("/people/new").token
+    for token in ("", "x", token[:-1] + ("E" if token[-1] == "A" else "A"), "y" * 43):
         for path in ("/people/new", f"/people/{zora}", f"/people/{zora}/remove", "/logout"):
             assert member.send(path, token, **PERSON).status == 403, (path, token)
     assert member.get("/?q=zora").names()
