@@ -19,6 +19,7 @@ enum {
 	DRAIN_DEFAULT_MS = 10000,
 	COUNT_PAUSE_MS = 5,    /* between two counts when nobody says that one changed */
 	CATCH_UP_MS = 5000,    /* writes are held meanwhile */
+	LATE_WRITERS_MS = 500,
 	CONNECTED_MS = 3000,
 	CONNECTED_PAUSE_MS = 5,
 	AGAIN_TRIES = 3,
@@ -150,8 +151,9 @@ static void undo_hold(struct operation *op)
 }
 
 /* Under the lock whoever has written without Tandem cannot commit; read_only alone would not stop READ ONLY ADMIN, and once the lock
- * is off such a transaction would make the old primary differ. So they are ended, and those that wait for the lock with them. */
-static bool end_other_writers(struct operation *op)
+ * is off such a transaction would make the old primary differ. So they are ended, and those that wait for the lock with them. `ended`: how
+ * many were told to. */
+static bool end_other_writers(struct operation *op, unsigned *ended)
 {
 	static const char question[] =
 		"SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0"
@@ -162,14 +164,29 @@ static bool end_other_writers(struct operation *op)
 	bool ok = result != NULL;
 	MYSQL_ROW row;
 
+	*ended = 0;
 	while (ok && (row = mysql_fetch_row(result))) {
-		log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
-			 op->from->subject.name, row_text(row, 0));
-		ok = line_say(&op->from->line, "KILL CONNECTION %s", row_text(row, 0)) ||
-		     !line_error_is_loss(&op->from->line);
+		if (line_say(&op->from->line, "KILL CONNECTION %s", row_text(row, 0))) {
+			log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
+				 op->from->subject.name, row_text(row, 0));
+			++*ended;
+		} else {
+			ok = !line_error_is_loss(&op->from->line);
+		}
 	}
 	mysql_free_result(result);
 	return ok;
+}
+
+/* A statement that had begun before the fence, of a Tandem that is not reached or of somebody else, may not have come to its first change when
+ * the others were ended. By now it waits to commit. They must be gone before the lock is: one that is only told to end may still get it. */
+static void end_late_writers(struct operation *op)
+{
+	uint64_t until = clock_ms() + LATE_WRITERS_MS;
+	unsigned ended;
+
+	while (conduct_reopen(op, op->from) && end_other_writers(op, &ended) && ended && clock_ms() < until)
+		poll(NULL, 0, 1);
 }
 
 static bool read_fork(struct operation *op)
@@ -187,13 +204,14 @@ static bool read_fork(struct operation *op)
 static bool fence(struct operation *op)
 {
 	struct subject *from = &op->from->subject;
+	unsigned ended;
 
 	op->fence_us = clock_us();
 	if (!replication_set_read_only(from))
 		return conduct_fail_line(op, op->from, "it cannot be made read-only (a long statement runs there?)");
 	if (!replication_lock(&op->locker))
 		return conduct_fail(op, op->from, "it cannot be locked (a long statement runs there?): %s", op->lock_line.error_text);
-	if (!end_other_writers(op))
+	if (!end_other_writers(op, &ended))
 		return conduct_fail_line(op, op->from, "what writes there cannot be ended");
 	return read_fork(op) && conduct_note(op, op->from, "read-only and locked at %s", op->fork);
 }
@@ -292,8 +310,11 @@ static bool unlock(struct operation *op)
 {
 	char now[POSITION_BYTES];
 
-	if (op->lock_line.mysql && !replication_unlock(&op->locker))
-		line_close(&op->lock_line);
+	if (op->lock_line.mysql) {
+		end_late_writers(op);
+		if (!replication_unlock(&op->locker))
+			line_close(&op->lock_line);
+	}
 	/* From here on the old primary's position moves; the fork must not be lost with this process. */
 	journal_set(&op->entry.fork, op->fork);
 	if (!op->is_recovery && !journal_save(op->settings->state_dir, &op->entry))

@@ -632,6 +632,27 @@ def test_candidate_dies_before_the_point_of_no_return(step, tmp_path):
             raise AssertionError(f"{new.row('SHOW SLAVE STATUS')}\n{sandbox.tail(tandem.log)}") from error
 
 
+@needs_fault_points
+def test_who_begins_to_write_under_the_fence_is_ended(tmp_path):
+    """Once the lock is off it would commit on the old primary only: what was on its way there when the others were ended, or comes after."""
+    with setting(replicas=1) as (cluster, tandem):
+        old, new = cluster.servers
+        fault = Fault(tandem, f"pause:stop:{tmp_path}/go")
+        fault.start(new)
+        sandbox.wait_for(lambda: "paused after stop" in tandem.log_text(), what="the pause")
+        with old.connect() as writer:
+            writer.send_query("INSERT INTO work.ledger VALUES (8, 8, 8)")
+            sandbox.wait_for(lambda: old.sql("SELECT 1 FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT%' AND STATE LIKE 'Waiting%'"),
+                             what="the writer to wait for the lock")
+            (tmp_path / "go").touch()
+            report = fault.join()
+            with pytest.raises((MysqlError, OSError, rawmysql.ProtocolError)):
+                writer.read_result()
+        assert report.result == "done", str(report)
+        wait_level(cluster)
+        assert [server.value("SELECT COUNT(*) FROM work.ledger") for server in cluster.servers] == [0, 0]
+
+
 # ---- what cannot be stopped is seen ----------------------------------------------------------------------------------
 
 @needs_fault_points
