@@ -89,12 +89,13 @@ uint64_t cluster_epoch(const struct cluster *cluster)
 	return epoch;
 }
 
-/* Votes say whether writes may go where the roles say. */
+/* Votes say whether writes may go where the roles say. Without a primary they may go nowhere: what is open on the last one, which may be fenced
+ * by another Tandem, would be committed there only. */
 static enum gate gate_of(const struct cluster *c)
 {
-	if (!c->has_lease || c->primary < 0 || c->members[c->primary]->seen.server_id == c->lease_id)
-		return c->gate;
-	return GATE_SHUT;
+	bool may_write = !c->has_lease || (c->primary >= 0 && c->members[c->primary]->seen.server_id == c->lease_id);
+
+	return may_write || c->gate == GATE_TAKEOVER ? c->gate : GATE_SHUT;
 }
 
 struct snapshot *cluster_make_snapshot(struct cluster *cluster)

@@ -38,7 +38,7 @@ enum server_health {
  * that have written can end. SEALED: no write at all is sent, not even in an open transaction. TAKEOVER: a failover is under way, so nothing
  * of an open transaction is sent either, nor its COMMIT, and what the old primary still answers to a write is not believed: it may come too
  * late to be in what the new one has. SHUT: nothing is sent either, because this Tandem does not know whether another one has made another
- * server the primary meanwhile (vote.h). Reads pass always.
+ * server the primary meanwhile (vote.h), or is about to: the primary that it knew is none any more. Reads pass always.
  */
 enum gate {
 	GATE_OPEN,

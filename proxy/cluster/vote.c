@@ -375,7 +375,7 @@ static void tell_lease(struct votes *v, bool wait)
 	if (wait)
 		history_note(v->cluster->history, "lease", "", "writes wait, reads go on: not half of the votes say that they may go to the primary: %s",
 			     text);
-	else
+	else if (v->primary_id) /* else it is the primary that is missed, of which others tell */
 		history_note(v->cluster->history, "lease", "", "writes go on: %u of %u votes answer", v->counted.answered, v->counted.voters);
 }
 

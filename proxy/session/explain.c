@@ -108,6 +108,8 @@ static void add_missing_primary(const struct snapshot *s, struct explanation *e)
 {
 	if (s->primary < 0)
 		add_why(e, "there is no primary: %s", s->primary_why ? s->primary_why : "the reason is not known");
+	else if (s->gate == GATE_SHUT)
+		add_why(e, "too few votes say whether writes may go to the primary");
 	else if (s->gate != GATE_OPEN)
 		add_why(e, "a promotion holds new writes for a moment");
 	else

@@ -179,9 +179,11 @@ void gate_release(struct turn *turn)
 
 void gate_give_up(struct turn *turn)
 {
-	const char *why = turn->client->worker->snapshot->gate == GATE_SHUT
-				  ? "this Tandem reaches too few votes to know where writes may go"
-				  : "the primary is changing and takes no writes";
+	const struct snapshot *s = turn->client->worker->snapshot;
+	const char *why = s->gate != GATE_SHUT ? "the primary is changing and takes no writes"
+			  : s->primary >= 0    ? "this Tandem reaches too few votes to know where writes may go"
+			  : s->primary_why     ? s->primary_why
+					       : "there is no primary";
 
 	turn_fail(turn, ER_LOCK_WAIT_TIMEOUT, "HY000",
 		  "tandem: %s; waited %u ms (primary_wait); try again", why,

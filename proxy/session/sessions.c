@@ -23,9 +23,13 @@ static const char *wait_words(const struct turn *t)
 	case WAIT_CAPTURE:
 		return "asks about the session's own state";
 	case WAIT_PRIMARY:
-		if (t->client->worker->snapshot->gate != GATE_OPEN)
+		switch (t->client->worker->snapshot->gate) {
+		case GATE_OPEN:
+		case GATE_SHUT:
+			return "waits for a primary that takes writes";
+		default:
 			return "waits for a promotion to end";
-		return "waits for a primary that takes writes";
+		}
 	case WAIT_POSITION:
 		return "waits for a replica to have its last write";
 	case WAIT_KILL:

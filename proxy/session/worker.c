@@ -189,13 +189,19 @@ void worker_unpark_all(struct worker *worker)
 	advance_some(&worker->parked, length(&worker->parked));
 }
 
+/* Without a primary it is the same to wait for one and for leave to write there; but a transaction that is open may go on. */
+static bool waits_for_gate(const struct turn *t, const struct snapshot *s)
+{
+	return t->held && (s->gate != GATE_SHUT || s->primary >= 0 || t->client->trx);
+}
+
 static void check_one_for_primary(struct worker *w, struct turn *t, uint64_t now)
 {
 	const struct snapshot *s = w->snapshot;
 
 	if (now >= t->deadline_ms && replay_is_lost(t->client)) {
 		replay_give_up(t);
-	} else if (now >= t->deadline_ms && t->held) {
+	} else if (now >= t->deadline_ms && waits_for_gate(t, s)) {
 		gate_give_up(t);
 	} else if (now >= t->deadline_ms) {
 		turn_fail(t, ER_CONNECTION_KILLED, "70100", "tandem: no primary: %s; waited %u ms (primary_wait)",

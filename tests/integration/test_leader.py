@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import load  # noqa: E402
 from sandbox import wait_for  # noqa: E402
 from test_failover import IN_FLIGHT  # noqa: E402
+from test_placement import listed  # noqa: E402
 from test_promotion import needs_fault_points, tandemctl  # noqa: E402
 from test_votes import Half, Net, PATIENCE, other  # noqa: E402
 
@@ -103,8 +104,8 @@ def let_lead(net, fault):
     return chosen, leader
 
 
-def begin_promotion(tandem, server):
-    words = [str(tandemctl()), "-c", str(tandem.config), "promote", server.name]
+def begin_promotion(tandem, server, *options):
+    words = [str(tandemctl()), "-c", str(tandem.config), "promote", server.name, *options]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -177,3 +178,33 @@ def test_the_leader_stands_still_after(net, step, tmp_path):
             its.goes_on()
         check(net, (mine, its), guard, mine)
     assert net.primary() is expected
+
+
+# Expected: a Tandem that is cut off from the leader lets nothing more through of a transaction on the primary that is being replaced, not even
+# when it sees that this one is fenced and there is no other yet. The account is one whom read_only does not stop.
+def test_an_open_transaction_beside_the_fence_waits(net, tmp_path):
+    leader, away = let_lead(net, f"pause:stop:{tmp_path}/go")
+    old, new = net.primary(), other(net)
+    with Guard(net.cluster.servers) as guard, away.connect(database="checked", timeout=PATIENCE) as client:
+        client.query("BEGIN")
+        assert client.value("SELECT COUNT(*) FROM lists WHERE k < 0") == 0
+        assert [old.name in one["servers"] for one in listed(away) if one["transaction"]] == [True]
+        net.cut("t1-t2")
+        wait_for(lambda: net.status(leader)["peers"][0]["state"] == "does not answer", PATIENCE, "the peer to be missed", pause=0.1)
+        command = begin_promotion(leader, new, "--force")
+        wait_for(lambda: "paused after stop" in leader.log_text(), PATIENCE, "the pause")
+        wait_for(lambda: net.facts(away)["primary"] is None, PATIENCE, "the fence to be seen", pause=0.1)
+        client.send_query("INSERT INTO lists VALUES (-1, 'beside the fence')")
+        wait_for(lambda: [one for one in listed(away) if (one["statement"] or "").startswith("insert")], PATIENCE, "the statement")
+        assert [one["state"] for one in listed(away) if one["transaction"]] == ["waits for a primary that takes writes"]
+        assert not old.sql("SELECT 1 FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0")
+        (tmp_path / "go").touch()
+        assert client.read_result().affected == 1
+        client.query("COMMIT")
+        assert command.wait(PATIENCE) == 0
+        net.join()
+        assert net.at_rest() is new
+        wait_for(lambda: [server.value("SELECT v FROM checked.lists WHERE k = -1") for server in net.cluster.servers] == 2 * ["beside the fence"],
+                 PATIENCE, "both to have it")
+    assert not guard.found and guard.looks > 10
+    new.sql("DELETE FROM checked.lists WHERE k = -1")
