@@ -55,6 +55,9 @@ class Pair:
             f"peer t{other + 1}": {"address": f"127.0.0.1:{doors[other]}"}})) for own, other in ((0, 1), (1, 0))]
 
     def leader(self):
+        return wait_for(self.look_who_leads, PATIENCE, "both Tandems to agree who leads", pause=0.2)
+
+    def look_who_leads(self):
         names = [facts(tandem)["leader"] for tandem in self.tandems]
         return {("this Tandem", "t1"): self.tandems[0], ("t2", "this Tandem"): self.tandems[1]}.get(tuple(names))
 
@@ -62,7 +65,7 @@ class Pair:
         """The primary, when both Tandems write there and the other server follows it."""
         def agreed():
             found = writable(self.cluster)
-            return len(found) == 1 and self.leader() and all(server.replicating() for server in self.cluster.servers if server is not found[0]) \
+            return len(found) == 1 and self.look_who_leads() and all(server.replicating() for server in self.cluster.servers if server is not found[0]) \
                 and all((facts(t)["primary"], facts(t)["writes"]) == (found[0].name, "go to the primary") for t in self.tandems) and found[0]
         return wait_for(agreed, PATIENCE, "both Tandems to agree", pause=0.2)
 

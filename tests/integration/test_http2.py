@@ -477,8 +477,7 @@ def test_floods_end_a_connection_and_nobody_elses(site, what):
         assert not client.goaways or client.goaways[-1][1] in (CALM, PROTOCOL, INTERNAL), client.goaways
         assert sum(a.status is not None for a in client.answers.values()) < 600
         assert other.ask(3, GET).status == 200
-    log = site.tandem.log_text()
-    assert "HTTP/2 connection ended: " in log
+    sandbox.wait_for(lambda: "HTTP/2 connection ended: " in site.tandem.log_text(), 30, "the log")
 
 
 def test_ordinary_resets_are_no_flood(site):

@@ -631,7 +631,8 @@ def test_a_body_in_chunks_has_a_limit(tmp_path):
     with behind(tmp_path, [f"127.0.0.1:{program.port}"], max_spool="100000") as site, site.connect() as s:
         s.sendall(b"PUT /app HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + in_chunks(bytes(100_001), 1000))
         assert Answer.read(s.makefile("rb")).status == 413
-        assert not program.requests and "longer than [web] max_spool" in site.tandem.log_text()
+        assert not program.requests
+        sandbox.wait_for(lambda: "longer than [web] max_spool" in site.tandem.log_text(), 10, "the log")
     program.close()
 
 
