@@ -153,12 +153,12 @@ static void undo_hold(struct operation *op)
 /* Under the lock whoever has written without Tandem cannot commit; read_only alone would not stop READ ONLY ADMIN, and once the lock
  * is off such a transaction would make the old primary differ. So they are ended, and those that wait for the lock with them. `ended`: how
  * many were told to. */
-static bool end_other_writers(struct operation *op, unsigned *ended)
+static bool end_other_writers(struct operation *op, bool tell, unsigned *ended)
 {
 	static const char question[] =
 		"SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0"
 		" AND trx_mysql_thread_id NOT IN (0, CONNECTION_ID())"
-		" UNION SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Query', 'Execute')"
+		" UNION SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Query', 'Execute', 'Killed')"
 		" AND (STATE LIKE 'Waiting for % lock' OR STATE LIKE 'Waiting for commit%') AND ID <> CONNECTION_ID()";
 	MYSQL_RES *result = line_query(&op->from->line, question);
 	bool ok = result != NULL;
@@ -167,8 +167,9 @@ static bool end_other_writers(struct operation *op, unsigned *ended)
 	*ended = 0;
 	while (ok && (row = mysql_fetch_row(result))) {
 		if (line_say(&op->from->line, "KILL CONNECTION %s", row_text(row, 0))) {
-			log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
-				 op->from->subject.name, row_text(row, 0));
+			if (tell)
+				log_info(NULL, "server %s: connection %s has written or waits to write past the fence: ended",
+					 op->from->subject.name, row_text(row, 0));
 			++*ended;
 		} else {
 			ok = !line_error_is_loss(&op->from->line);
@@ -183,9 +184,10 @@ static bool end_other_writers(struct operation *op, unsigned *ended)
 static void end_late_writers(struct operation *op)
 {
 	uint64_t until = clock_ms() + LATE_WRITERS_MS;
+	bool tell = true;
 	unsigned ended;
 
-	while (conduct_reopen(op, op->from) && end_other_writers(op, &ended) && ended && clock_ms() < until)
+	for (; conduct_reopen(op, op->from) && end_other_writers(op, tell, &ended) && ended && clock_ms() < until; tell = false)
 		poll(NULL, 0, 1);
 }
 
@@ -211,7 +213,7 @@ static bool fence(struct operation *op)
 		return conduct_fail_line(op, op->from, "it cannot be made read-only (a long statement runs there?)");
 	if (!replication_lock(&op->locker))
 		return conduct_fail(op, op->from, "it cannot be locked (a long statement runs there?): %s", op->lock_line.error_text);
-	if (!end_other_writers(op, &ended))
+	if (!end_other_writers(op, true, &ended))
 		return conduct_fail_line(op, op->from, "what writes there cannot be ended");
 	return read_fork(op) && conduct_note(op, op->from, "read-only and locked at %s", op->fork);
 }
